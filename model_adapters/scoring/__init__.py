@@ -1,0 +1,1 @@
+"""Runs a model over the token trie and reads out log-likelihoods."""

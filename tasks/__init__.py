@@ -1,0 +1,1 @@
+"""The questions: one folder a benchmark, in lm-evaluation-harness's own YAML form."""
