@@ -1,0 +1,102 @@
+"""The ``lm-eval-baichuan`` command: what lm-eval's own command line has no place for.
+
+A sub-command is a module with two functions, imported only when the user chose it::
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+    def run(args: argparse.Namespace) -> int: ...  # the exit status
+
+Evaluating is not here: that is ``lm_eval --model baichuan``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+from . import __version__
+from .model_adapters.errors import BaichuanError
+
+
+class Command(NamedTuple):
+    """One line of the table of sub-commands."""
+
+    module: str
+    """Where ``add_arguments`` and ``run`` live, relative to this package."""
+    help: str
+    """What the command is for, in one line."""
+
+
+COMMANDS: dict[str, Command] = {}
+
+
+class CommandModule(Protocol):
+    """What a sub-command's module must offer."""
+
+    __doc__: str | None
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's own arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do the work and return the exit status."""
+
+
+class _LazyParser(argparse.ArgumentParser):
+    """A parser that imports its command only when it is asked to parse."""
+
+    module_name: str | None = None
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Let the chosen command declare its arguments, then parse as usual."""
+        if self.module_name is not None:
+            module = cast(CommandModule, importlib.import_module(self.module_name, __package__))
+            self.module_name = None
+            self.description = self.description or module.__doc__
+            module.add_arguments(self)
+            self.set_defaults(run=module.run)
+        return super().parse_known_args(args, namespace)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command; no sub-command is imported yet."""
+    parser = argparse.ArgumentParser(
+        prog="lm-eval-baichuan",
+        description="Helpers around evaluating Baichuan models. To evaluate one: lm_eval --model baichuan --tasks …",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, title="commands", parser_class=_LazyParser
+    )
+    for name, command in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        subparser.module_name = f".{command.module}"
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 2 for an error that we raise on purpose.
+
+    Args:
+        argv: the arguments after the program's name; None reads them from the process.
+
+    Returns:
+        The sub-command's own status, 2 after a :class:`BaichuanError`, or 130 after Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    try:
+        return cast(int, args.run(args))
+    except BaichuanError as error:
+        print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"lm-eval-baichuan {args.command}: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
