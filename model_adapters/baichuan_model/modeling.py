@@ -1,0 +1,386 @@
+"""The Baichuan model: a decoder with a fused query-key-value projection, and RoPE or ALiBi positions.
+
+Reads top-down: positions, attention, block, model, head. Names follow the official checkpoints, so that their tensors
+load without renaming. Attention goes through transformers' attention interface; `scaled_dot_product_attention` does the
+work unless another function is registered there.
+
+Sources of the formulas: RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467), RoPE (Su et al. 2021, arXiv:2104.09864),
+ALiBi (Press et al. 2022, arXiv:2108.12409), SwiGLU (Shazeer 2020, arXiv:2002.05202); NormHead as the Baichuan 2 report
+describes it (arXiv:2309.10305).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .checkpoint import check_tensors, hub_arguments, local_checkpoint, modelling_source
+from .configuration import BaichuanConfig
+from .family import settle_family
+
+
+def rotary_cos_sin(positions: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines of the rotary angles, always in float32.
+
+    Args:
+        positions: Position of each token, integers. Shape [batch, query].
+        head_dim: Width of one head.
+        theta: Base of the frequencies.
+
+    Returns:
+        Two float32 tensors of shape [batch, 1, query, head_dim], the second half of the last axis repeating the first.
+    """
+    exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
+    angles = positions[:, None, :, None].float() * (1.0 / theta**exponents)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Applies rotary positions to queries or keys, in float32, and returns them in their own dtype.
+
+    Args:
+        x: Shape [batch, heads, query, head_dim].
+        cos: From `rotary_cos_sin`.
+        sin: From `rotary_cos_sin`.
+    """
+    first, second = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+
+
+def alibi_slopes(num_heads: int, device: torch.device | str | None = None) -> torch.Tensor:
+    """The slope of each head's linear bias: float32, shape [heads], all positive.
+
+    For a power of two the slopes are the geometric series 2^(-8/n), 2^(-16/n), ...; any other number of heads takes the
+    series of the next lower power of two, then every other slope of the series of the doubled power.
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+    series = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+    doubled = [2 ** (-8 * (i + 1) / (2 * power)) for i in range(2 * power)]
+    return torch.tensor(series + doubled[0::2][: num_heads - power], dtype=torch.float32, device=device)
+
+
+def alibi_bias(mask: torch.Tensor, num_heads: int, first_query: int) -> torch.Tensor:
+    """Turns a boolean causal mask into ALiBi's additive bias by relative distance, exact in float32.
+
+    The official code adds slope x absolute key position in the model's dtype, where large offsets round to coarse steps;
+    the softmax does not see the offset, so the relative distance gives the same result and keeps its precision.
+
+    Args:
+        mask: True where a query may see a key. Shape [batch, 1, query, key].
+        num_heads: Number of attention heads.
+        first_query: Index among the keys of the first query (the number of keys cached before it).
+
+    Returns:
+        Float32 bias, -slope x distance where visible and the lowest finite number elsewhere (not -inf: a padding query
+        that sees nothing must not become NaN). Shape [batch, heads, query, key].
+    """
+    queries, keys = mask.shape[-2:]
+    query_index = torch.arange(first_query, first_query + queries, device=mask.device)
+    distance = (query_index[:, None] - torch.arange(keys, device=mask.device)).float()
+    bias = -alibi_slopes(num_heads, mask.device)[:, None, None] * distance
+    return torch.where(mask, bias, torch.finfo(torch.float32).min)
+
+
+class BaichuanRMSNorm(nn.Module):
+    """Root-mean-square norm: variance in float32, then cast to the weight's dtype, then scaled."""
+
+    def __init__(self, hidden_size: int, eps: float) -> None:
+        """Builds the norm over the last axis of width `hidden_size`."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalises `x`. Shape [..., hidden] in and out."""
+        x32 = x.float()
+        normed = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * normed.to(self.weight.dtype)
+
+
+class BaichuanAttention(nn.Module):
+    """Self-attention with one fused projection for queries, keys and values."""
+
+    is_causal = True
+
+    def __init__(self, config: BaichuanConfig, layer_idx: int) -> None:
+        """Builds the attention of layer `layer_idx`."""
+        super().__init__()
+        self.config = config
+        self.layer_idx = layer_idx
+        self.num_heads = config.num_attention_heads
+        self.head_dim = config.head_dim
+        self.scaling = self.head_dim**-0.5
+        self.W_pack = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    @property
+    def alibi_slopes(self) -> torch.Tensor | None:
+        """Float32 slopes, shape [heads], of an ALiBi model; None with RoPE. For attention functions without a mask."""
+        if self.config.position_embedding != "alibi":
+            return None
+        return alibi_slopes(self.num_heads, self.o_proj.weight.device)
+
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        rotary: tuple[torch.Tensor, torch.Tensor] | None,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Attends. `hidden` and the result have shape [batch, query, hidden]."""
+        batch, length, _ = hidden.shape
+        packed = self.W_pack(hidden).view(batch, length, 3, -1, self.head_dim)
+        q, k, v = (part.transpose(1, 2) for part in packed.unbind(2))  # each [batch, heads, query, head_dim]
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        if past_key_values is not None:
+            k, v = past_key_values.update(k, v, self.layer_idx)
+        dtype = q.dtype
+        if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
+            # A float32 bias (ALiBi) would lose its precision in the weights' dtype, so attention is computed in float32.
+            q, k, v = q.float(), k.float(), v.float()
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
+        out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0, **kwargs)
+        return self.o_proj(out.reshape(batch, length, -1).to(dtype))
+
+
+class BaichuanMLP(nn.Module):
+    """Gated feed-forward layer (SwiGLU)."""
+
+    def __init__(self, config: BaichuanConfig) -> None:
+        """Builds the three projections."""
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.act = ACT2FN[config.hidden_act]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Shape [batch, query, hidden] in and out."""
+        return self.down_proj(self.act(self.gate_proj(x)) * self.up_proj(x))
+
+
+class BaichuanDecoderLayer(GradientCheckpointingLayer):
+    """One pre-norm block: attention, then feed-forward, each added to the residual."""
+
+    def __init__(self, config: BaichuanConfig, layer_idx: int) -> None:
+        """Builds block `layer_idx`."""
+        super().__init__()
+        self.self_attn = BaichuanAttention(config, layer_idx)
+        self.mlp = BaichuanMLP(config)
+        self.input_layernorm = BaichuanRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = BaichuanRMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        """Shape [batch, query, hidden] in and out; `kwargs` go to the attention."""
+        hidden = hidden + self.self_attn(self.input_layernorm(hidden), **kwargs)
+        return hidden + self.mlp(self.post_attention_layernorm(hidden))
+
+
+class BaichuanPreTrainedModel(PreTrainedModel):
+    """What transformers needs to know about the family."""
+
+    config: BaichuanConfig
+    config_class = BaichuanConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["BaichuanDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    # Only Baichuan-7B's state dict has these; they are recomputed from the configuration.
+    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq$"]
+
+    def __init__(self, config: BaichuanConfig, *args: Any, **kwargs: Any) -> None:
+        """Settles the architecture, so that a configuration that leaves it open stops here."""
+        settle_family(config, where=config.name_or_path or "this configuration")
+        super().__init__(config, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, config: Any = None, **kwargs: Any) -> Any:
+        """Loads a checkpoint folder or hub repository; arguments as for transformers.
+
+        Beyond what transformers checks, every tensor must be there, with the right shape, and no other; the
+        checkpoint's Python is never run, whatever `trust_remote_code` says.
+
+        Raises:
+            CheckpointError: A file or tensor is missing, damaged, unexpected or misshapen, or the architecture is open.
+        """
+        kwargs.pop("trust_remote_code", None)
+        if kwargs.get("state_dict") is not None or kwargs.get("gguf_file") is not None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        folder = local_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        if not isinstance(config, BaichuanConfig):
+            config, kwargs = BaichuanConfig.from_pretrained(config or folder, return_unused_kwargs=True, **kwargs)
+        settle_family(config, where=str(pretrained_model_name_or_path), source=modelling_source(folder))
+        if getattr(config, "quantization_config", None) is None:  # a quantized file has other tensors by design
+            with torch.device("meta"):
+                expected = cls(config).state_dict()
+            check_tensors(
+                folder,
+                {name: tuple(tensor.shape) for name, tensor in expected.items()},
+                ignored=cls._keys_to_ignore_on_load_unexpected,
+            )
+        model = super().from_pretrained(folder, *args, config=config, **kwargs)
+        loaded = model[0] if isinstance(model, tuple) else model
+        loaded.config.name_or_path = str(pretrained_model_name_or_path)
+        return model
+
+
+class BaichuanModel(BaichuanPreTrainedModel):
+    """The decoder without its head."""
+
+    def __init__(self, config: BaichuanConfig) -> None:
+        """Builds the embedding, the blocks and the final norm."""
+        super().__init__(config)
+        # No padding_idx: the official pad row is an ordinary row, and id 0 occurs inside sequences.
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList([BaichuanDecoderLayer(config, i) for i in range(config.num_hidden_layers)])
+        self.norm = BaichuanRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """Runs the decoder.
+
+        Args:
+            input_ids: Shape [batch, query].
+            attention_mask: 1 for tokens, 0 for padding, shape [batch, key]; or a finished mask or additive bias of
+                shape [batch, 1 or heads, query, key], which is used as it is (for ALiBi it must contain the bias).
+            position_ids: Positions for RoPE, shape [batch, query]; ALiBi goes by distance and ignores them.
+            past_key_values: The KV cache.
+            inputs_embeds: Instead of `input_ids`, shape [batch, query, hidden].
+            use_cache: Whether to return a KV cache.
+            kwargs: Passed on to the attention function.
+
+        Returns:
+            The last hidden states, shape [batch, query, hidden], and the KV cache.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
+        hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        if use_cache is None:
+            use_cache = self.config.use_cache and not self.training
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        seen = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = torch.arange(seen, seen + hidden.shape[1], device=hidden.device)[None]
+
+        mask = self._mask(hidden, attention_mask, past_key_values, seen)
+        rotary = None
+        if self.config.position_embedding == "rope":
+            rotary = rotary_cos_sin(position_ids, self.config.head_dim, self.config.rope_theta)
+        for layer in self.layers:
+            hidden = layer(hidden, rotary=rotary, attention_mask=mask, past_key_values=past_key_values, **kwargs)
+        return BaseModelOutputWithPast(
+            last_hidden_state=self.norm(hidden), past_key_values=past_key_values if use_cache else None
+        )
+
+    def _mask(
+        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None, seen: int
+    ) -> torch.Tensor | None:
+        """The mask or bias for the attention function, or None where that function needs none."""
+        finished = attention_mask is not None and attention_mask.dim() == 4
+        alibi = self.config.position_embedding == "alibi"
+        mask = create_causal_mask(
+            config=self.config,
+            inputs_embeds=hidden,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            allow_is_causal_skip=not alibi,
+        )
+        if not alibi or finished or mask is None:
+            return mask
+        visible = mask if mask.dtype == torch.bool else mask == 0  # eager masks are additive
+        return alibi_bias(visible, self.config.num_attention_heads, seen)
+
+
+class NormHead(nn.Linear):
+    """Output head whose rows are L2-normalised (eps 1e-12); a zero row gives logit 0."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Shape [..., hidden] to [..., vocab]. Dividing the logits spares a normalised copy of the weight."""
+        norms = torch.linalg.vector_norm(self.weight, dim=-1, dtype=torch.float32).clamp_min(1e-12)
+        return (super().forward(input) / norms).to(input.dtype)
+
+
+class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
+    """The decoder with its head: logits over the vocabulary."""
+
+    def __init__(self, config: BaichuanConfig) -> None:
+        """Builds the model that `config` describes."""
+        super().__init__(config)
+        self.model = BaichuanModel(config)
+        head = NormHead if config.norm_head else nn.Linear
+        self.lm_head = head(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Runs model and head; arguments as for `BaichuanModel.forward`.
+
+        Args:
+            input_ids: Shape [batch, query].
+            attention_mask: Shape [batch, key], or a finished 4-D mask or bias.
+            position_ids: Shape [batch, query].
+            past_key_values: The KV cache.
+            inputs_embeds: Shape [batch, query, hidden].
+            labels: Next-token targets, shape [batch, query], -100 where there is none; gives a loss.
+            use_cache: Whether to return a KV cache.
+            logits_to_keep: Compute logits for the last so many positions only (0 for all), or at these indices.
+            kwargs: Passed on to the attention function.
+
+        Returns:
+            Logits of shape [batch, kept, vocab], the loss where labels were given, and the KV cache.
+        """
+        kwargs.pop("return_dict", None)
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
