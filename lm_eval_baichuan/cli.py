@@ -71,9 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="command", metavar="COMMAND", required=True, title="commands", parser_class=_LazyParser
     )
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        subparser = subparsers.add_parser(name, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter)
         subparser.module_name = f".{command.module}"
     return parser
 

@@ -1,0 +1,95 @@
+"""Registers this package's model and tasks with a lm-eval that does not discover them.
+
+Both functions read the entry points that ``pyproject.toml`` declares, so a lm-eval that reads them itself sees exactly
+the same; both do nothing there, and nothing when called again.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+DISTRIBUTION = "lm-eval-baichuan"
+
+
+def register_models() -> None:
+    """Add this package's models to lm-eval's registry, unimported, after lm-eval's own.
+
+    lm-eval fills the registry only while it is empty, so the first entry must never be ours: that would hide ``hf`` and
+    all the others. A name that lm-eval itself knows stays lm-eval's.
+    """
+    import lm_eval.models  # noqa: F401  (this fills the registry)
+    from lm_eval.api import registry
+
+    if hasattr(registry, "load_plugins"):
+        return  # this lm-eval reads the group itself
+    for entry_point in _entry_points("lm_eval.models"):
+        if entry_point.name not in registry.model_registry:
+            # As text, not as EntryPoint: when the class then registers itself under the same name, lm-eval 0.4.13
+            # lets it replace a text and takes anything else for a clash.
+            registry.model_registry.register(entry_point.name, target=f"{entry_point.module}:{entry_point.attr}")
+
+
+def add_task_directories() -> None:
+    """Make lm-eval scan this package's tasks after its own and before those of ``--include_path``.
+
+    Raises:
+        RuntimeError: this lm-eval builds its index of tasks in a way that we don't know.
+    """
+    index = importlib.import_module("lm_eval.tasks._index")
+    build = index.TaskIndex.build
+    if hasattr(build, "plugin_directories"):
+        return
+    parameters = list(inspect.signature(build).parameters)
+    if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod) or parameters[:1] != ["paths"]:
+        raise RuntimeError(f"expected a static method TaskIndex.build(paths, …) in {index.__file__}, got {parameters}")
+    own_tasks = Path(str(index.__file__)).parent
+    directories = _task_directories()
+
+    @functools.wraps(build)
+    def build_with_plugins(paths: Iterable[Path], **options: Any) -> Any:
+        return build(_insert_after(own_tasks, directories, list(paths)), **options)
+
+    build_with_plugins.plugin_directories = directories  # type: ignore[attr-defined]
+    index.TaskIndex.build = staticmethod(build_with_plugins)
+
+
+def _entry_points(group: str) -> Sequence[importlib.metadata.EntryPoint]:
+    """Return this package's own entry points of a group; other packages' are not ours to register."""
+    return list(importlib.metadata.distribution(DISTRIBUTION).entry_points.select(group=group))
+
+
+def _task_directories() -> list[Path]:
+    """Return the folders of the packages named by the entry points, importing none of them."""
+    directories = []
+    for entry_point in _entry_points("lm_eval.tasks"):
+        spec = importlib.util.find_spec(entry_point.module)
+        if spec is None or not spec.submodule_search_locations:
+            raise RuntimeError(f"the package {entry_point.module} of entry point {entry_point} is not installed")
+        directories += [Path(location) for location in spec.submodule_search_locations]
+    return directories
+
+
+def _insert_after(own_tasks: Path, directories: Sequence[Path], paths: list[Path]) -> list[Path]:
+    """Insert plugin directories behind lm-eval's own tasks: later paths win, so a user's still do.
+
+    Args:
+        own_tasks: lm-eval's own folder. Where it is not in the paths (``include_defaults=False``), the caller wants
+            only what it names, and gets that.
+        directories: the folders to insert. One that is there already was named by the user, or found by lm-eval itself.
+        paths: what lm-eval is about to scan, in order.
+
+    Returns:
+        The paths to scan instead.
+    """
+    if own_tasks not in paths:
+        return paths
+    present = {Path(path).resolve() for path in paths}
+    behind = paths.index(own_tasks) + 1
+    return paths[:behind] + [path for path in directories if path.resolve() not in present] + paths[behind:]
