@@ -5,8 +5,8 @@ configurations; the checkpoint's modelling file, read as text and never run. Whe
 or nothing says, loading stops and asks.
 
 Facts (official configurations and modelling code, huggingface.co/baichuan-inc): RoPE checkpoints carry
-``max_position_embeddings``, ALiBi checkpoints only ``model_max_length``; generation 1 has 64 000 pieces and a plain head,
-generation 2 has 125 696 pieces and NormHead.
+``max_position_embeddings``, ALiBi checkpoints only ``model_max_length``; generation 1 has 64 000 pieces and a plain
+head, generation 2 has 125 696 pieces and NormHead.
 """
 
 from __future__ import annotations

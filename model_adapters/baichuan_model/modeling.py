@@ -76,8 +76,8 @@ def alibi_slopes(num_heads: int, device: torch.device | str | None = None) -> to
 def alibi_bias(mask: torch.Tensor, num_heads: int, first_query: int) -> torch.Tensor:
     """Turns a boolean causal mask into ALiBi's additive bias by relative distance, exact in float32.
 
-    The official code adds slope x absolute key position in the model's dtype, where large offsets round to coarse steps;
-    the softmax does not see the offset, so the relative distance gives the same result and keeps its precision.
+    The official code adds slope x absolute key position in the model's dtype, where large offsets round to coarse
+    steps; the softmax does not see the offset, so the relative distance gives the same result at full precision.
 
     Args:
         mask: True where a query may see a key. Shape [batch, 1, query, key].
@@ -152,7 +152,7 @@ class BaichuanAttention(nn.Module):
             k, v = past_key_values.update(k, v, self.layer_idx)
         dtype = q.dtype
         if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
-            # A float32 bias (ALiBi) would lose its precision in the weights' dtype, so attention is computed in float32.
+            # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
             q, k, v = q.float(), k.float(), v.float()
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
         out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0, **kwargs)
@@ -257,11 +257,11 @@ class BaichuanModel(BaichuanPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
@@ -303,7 +303,7 @@ class BaichuanModel(BaichuanPreTrainedModel):
 
     def _mask(
         self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None, seen: int
-    ) -> torch.Tensor | None:
+    ) -> Any:
         """The mask or bias for the attention function, or None where that function needs none."""
         finished = attention_mask is not None and attention_mask.dim() == 4
         alibi = self.config.position_embedding == "alibi"
@@ -314,7 +314,7 @@ class BaichuanModel(BaichuanPreTrainedModel):
             past_key_values=past_key_values,
             allow_is_causal_skip=not alibi,
         )
-        if not alibi or finished or mask is None:
+        if not isinstance(mask, torch.Tensor) or finished or not alibi:
             return mask
         visible = mask if mask.dtype == torch.bool else mask == 0  # eager masks are additive
         return alibi_bias(visible, self.config.num_attention_heads, seen)
@@ -342,12 +342,12 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        position_ids: torch.LongTensor | None = None,
+        position_ids: torch.Tensor | None = None,
         past_key_values: Cache | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        labels: torch.LongTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         **kwargs: Any,

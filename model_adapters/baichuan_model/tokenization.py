@@ -1,0 +1,160 @@
+"""The Baichuan tokenizer: sentencepiece itself, behind transformers' tokenizer interface.
+
+Everything comes from the checkpoint's ``tokenizer.model`` and ``tokenizer_config.json``: whether a dummy prefix is
+added (Baichuan 1 does, Baichuan 2 does not), user-defined symbols, byte fallback, special tokens. The vocabulary is not
+converted to another library, because a conversion gives other ids on some real text.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+from transformers import AddedToken, BatchEncoding
+from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
+
+from ..errors import TokenizerError
+from .chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
+
+
+class BaichuanTokenizer(SentencePieceBackend):
+    """Tokenizer of all Baichuan checkpoints.
+
+    Args:
+        vocab_file: The sentencepiece model (``tokenizer.model``).
+        bos_token: Beginning of sequence; by default the model file's own, likewise for the next two.
+        eos_token: End of sequence.
+        unk_token: Unknown piece.
+        pad_token: Padding; none by default.
+        add_bos_token: Whether to begin every sequence with bos. The published protocols do not.
+        add_eos_token: Whether to end every sequence with eos.
+        chat_template: A Jinja chat template; by default the one of the vocabulary's generation, if it has chat tokens.
+        kwargs: Passed on to transformers.
+
+    Raises:
+        TokenizerError: The model file is missing or damaged.
+    """
+
+    vocab_files_names = {"vocab_file": "tokenizer.model"}
+    model_input_names = ["input_ids", "attention_mask"]
+    padding_side = "left"
+
+    def __init__(
+        self,
+        vocab_file: str | None = None,
+        bos_token: str | AddedToken | None = None,
+        eos_token: str | AddedToken | None = None,
+        unk_token: str | AddedToken | None = None,
+        pad_token: str | AddedToken | None = None,
+        add_bos_token: bool = False,
+        add_eos_token: bool = False,
+        chat_template: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Reads the vocabulary."""
+        pieces = _load(vocab_file)
+        self._special_pattern: re.Pattern[str] | None = None
+        role_pieces = _role_pieces(pieces)
+        if role_pieces and "extra_special_tokens" not in kwargs and "additional_special_tokens" not in kwargs:
+            kwargs["extra_special_tokens"] = list(role_pieces)
+        kwargs.pop("auto_map", None)  # the checkpoint's own Python is never run
+        kwargs["special_tokens_pattern"] = {
+            (False, False): "none",
+            (True, False): "bos",
+            (False, True): "eos",
+            (True, True): "bos_eos",
+        }[bool(add_bos_token), bool(add_eos_token)]
+        super().__init__(
+            vocab_file=vocab_file,
+            bos_token=_special(bos_token, pieces, pieces.bos_id()),
+            eos_token=_special(eos_token, pieces, pieces.eos_id()),
+            unk_token=_special(unk_token, pieces, pieces.unk_id()),
+            pad_token=_special(pad_token, pieces, pieces.pad_id()),
+            add_bos_token=add_bos_token,
+            add_eos_token=add_eos_token,
+            chat_template=chat_template or _template(role_pieces),
+            **kwargs,
+        )
+
+    def _update_trie(self, unique_no_split_tokens: list[str] | None = None) -> None:
+        super()._update_trie(unique_no_split_tokens)
+        specials = sorted({*self._added_tokens_encoder, *self.all_special_tokens}, key=len, reverse=True)
+        self._special_pattern = re.compile("|".join(map(re.escape, specials))) if specials else None
+
+    def _encode_plus(self, text: Any, text_pair: Any = None, **kwargs: Any) -> BatchEncoding:
+        # Text without special tokens goes to sentencepiece whole; transformers' way over pieces is many times slower.
+        return super()._encode_plus(self._ids(text, kwargs), text_pair=self._ids(text_pair, kwargs), **kwargs)
+
+    def _ids(self, text: Any, kwargs: dict[str, Any]) -> Any:
+        if not isinstance(text, str) or not text or kwargs.get("sanitize_control_tokens"):
+            return text
+        split = not kwargs.get("split_special_tokens", self.split_special_tokens)
+        if split and self._special_pattern is not None and self._special_pattern.search(text):
+            return text
+        return self.sp_model.encode(text)
+
+    def _decode(
+        self,
+        token_ids: int | list[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+        spaces_between_special_tokens: bool = False,
+        **kwargs: Any,
+    ) -> str:
+        specials = set(self.all_special_ids)
+        text, run = [], []
+        for token in [token_ids] if isinstance(token_ids, int) else token_ids:
+            if token not in specials and token not in self._added_tokens_decoder:
+                run.append(int(token))
+                continue
+            text.append(self.sp_model.decode(run))
+            run = []
+            if not (skip_special_tokens and token in specials):
+                text.append(self.convert_ids_to_tokens(int(token)))
+        text.append(self.sp_model.decode(run))
+        return "".join(text)
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        """Joins pieces to text, byte pieces included."""
+        return self.sp_model.decode_pieces(tokens)
+
+
+class BaiChuanTokenizer(BaichuanTokenizer):
+    """The same tokenizer under the name that Baichuan-7B's tokenizer_config.json uses."""
+
+
+def _load(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
+    if not vocab_file or not Path(vocab_file).is_file():
+        raise TokenizerError(
+            f"{vocab_file or 'tokenizer.model'}: no such file. A Baichuan checkpoint needs its sentencepiece model "
+            "tokenizer.model; copy it from the original checkpoint or pass tokenizer=FOLDER."
+        )
+    pieces = sentencepiece.SentencePieceProcessor()
+    try:
+        pieces.Load(str(vocab_file))
+    except (RuntimeError, OSError) as error:
+        raise TokenizerError(
+            f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
+        ) from error
+    return pieces
+
+
+def _special(
+    given: str | AddedToken | None, pieces: sentencepiece.SentencePieceProcessor, piece_id: int
+) -> AddedToken | None:
+    """A special token that is found anywhere in text, spaces around it or not, as the official tokenizer finds it."""
+    content = str(given) if given is not None else pieces.id_to_piece(piece_id) if piece_id >= 0 else None
+    return None if content is None else AddedToken(content, special=True, normalized=False)
+
+
+def _role_pieces(pieces: sentencepiece.SentencePieceProcessor) -> tuple[str, str] | None:
+    if len(pieces) <= ASSISTANT_TOKEN_ID or chat_rule(pieces.id_to_piece(USER_TOKEN_ID)) is None:
+        return None
+    return pieces.id_to_piece(USER_TOKEN_ID), pieces.id_to_piece(ASSISTANT_TOKEN_ID)
+
+
+def _template(role_pieces: tuple[str, str] | None) -> str | None:
+    rule = chat_rule(role_pieces[0]) if role_pieces else None
+    return None if role_pieces is None or rule is None else chat_template(rule, *role_pieces)
