@@ -1,0 +1,297 @@
+"""The host's own command line sees the model and the tasks, and every other process is left alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import lm_eval
+import pytest
+
+import lm_eval_baichuan
+
+TASKS = Path(next(iter(importlib.util.find_spec("lm_eval_baichuan.tasks").submodule_search_locations)))  # type: ignore[union-attr,arg-type]
+GROUPS = sorted(folder.name for folder in TASKS.iterdir() if folder.is_dir() and list(folder.glob("*.yaml")))
+
+
+def run(*arguments: str, path: Path | None = None, bridge: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run Python in a fresh process, away from the source tree, with `path` in front of site-packages."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LM_EVAL_BAICHUAN_")}
+    environment |= {"PYTHONPATH": str(path or ""), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    if not bridge:
+        environment["LM_EVAL_BAICHUAN_NO_BRIDGE"] = "1"
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd="/", timeout=300
+    )
+
+
+def evaluate(code: str, path: Path | None = None, bridge: bool = True) -> str:
+    """Run code in a fresh process and return what it printed; a failure is the test's."""
+    done = run("-c", code, path=path, bridge=bridge)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed() -> None:
+    try:
+        importlib.metadata.distribution("lm-eval-baichuan")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.fail("install the package first (pip install '.[test]'): these tests run the installed one")
+
+
+@pytest.fixture(scope="module")
+def small_lm_eval(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of lm-eval with few tasks, which it lists in seconds instead of half a minute."""
+    return copy_lm_eval(tmp_path_factory.mktemp("small"))
+
+
+def copy_lm_eval(into: Path) -> Path:
+    source = Path(str(lm_eval.__file__)).parent
+
+    def leave_out(folder: str, names: list[str]) -> set[str]:
+        skipped = {"__pycache__"}
+        if Path(folder) == source / "tasks":
+            skipped |= {name for name in names if Path(folder, name).is_dir() and name != "hellaswag"}
+        return skipped
+
+    shutil.copytree(source, into / "lm_eval", ignore=leave_out)
+    return into
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file}: {old!r} stands there {text.count(old)} times"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.fixture(scope="module")
+def listing() -> subprocess.CompletedProcess[str]:
+    return run("-m", "lm_eval", "ls", "tasks")
+
+
+def test_lm_eval_lists_our_tasks_beside_its_own(listing: subprocess.CompletedProcess[str]) -> None:
+    assert listing.returncode == 0, listing.stderr
+    names = set(re.findall(r"^\|(\S+)", listing.stdout, re.MULTILINE))
+    assert GROUPS and set(GROUPS) <= names
+    assert {"hellaswag", "ceval-valid", "mmlu"} <= names
+
+
+def test_no_name_of_ours_is_one_of_lm_evals(listing: subprocess.CompletedProcess[str]) -> None:
+    assert "overrides existing task" not in listing.stderr
+
+
+def test_lm_eval_validates_our_tasks(small_lm_eval: Path) -> None:
+    done = run("-m", "lm_eval", "validate", "--tasks", ",".join(GROUPS), path=small_lm_eval)
+    assert (done.returncode, "All tasks found and valid" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert run("-m", "lm_eval", "validate", "--tasks", "no_such_5shot", path=small_lm_eval).returncode == 1
+
+
+def test_module_command_line_needs_no_bridge(small_lm_eval: Path) -> None:
+    validate = ["validate", "--tasks", GROUPS[0]]
+    without = run("-m", "lm_eval", *validate, path=small_lm_eval, bridge=False)
+    assert (without.returncode, "Tasks not found" in without.stdout) == (1, True), without.stderr
+    module = run("-m", "lm_eval_baichuan", *validate, path=small_lm_eval, bridge=False)
+    assert (module.returncode, "All tasks found and valid" in module.stdout) == (0, True), module.stderr
+    both = run("-m", "lm_eval_baichuan", *validate, path=small_lm_eval)
+    assert (both.returncode, "overrides existing task" in both.stderr) == (0, False), both.stderr
+
+
+def test_accelerate_launch_sees_our_tasks(small_lm_eval: Path) -> None:
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1", "--num_machines", "1"]
+    options = ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    done = run(*launch, *options, "-m", "lm_eval", "validate", "--tasks", GROUPS[0], path=small_lm_eval)
+    assert (done.returncode, "All tasks found and valid" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_the_helper_command_is_installed() -> None:
+    commands = importlib.metadata.distribution("lm-eval-baichuan").entry_points.select(group="console_scripts")
+    assert [(command.name, command.value) for command in commands] == [
+        ("lm-eval-baichuan", "lm_eval_baichuan.cli:main")
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------- models
+
+
+@pytest.mark.parametrize("order", [("baichuan", "hf"), ("hf", "baichuan")])
+def test_get_model_finds_ours_and_all_of_lm_evals(order: tuple[str, str]) -> None:
+    found = evaluate(
+        f"""
+from lm_eval.api.registry import get_model, model_registry
+for name in {order!r}:
+    print(name, get_model(name).__name__)
+from lm_eval.models import MODEL_MAPPING
+print(set(MODEL_MAPPING) - set(model_registry.keys()), set(model_registry.keys()) - set(MODEL_MAPPING))
+"""
+    )
+    classes = {"baichuan": "baichuan BaichuanLM", "hf": "hf HFLM"}
+    assert found.splitlines() == [*(classes[name] for name in order), "set() {'baichuan'}"]
+
+
+def test_importing_the_adapter_itself_is_no_clash() -> None:
+    code = "from lm_eval_baichuan.model_adapters.lm import BaichuanLM; from lm_eval.api.registry import get_model; "
+    assert evaluate(code + "print(get_model('baichuan') is BaichuanLM, get_model('hf').__name__)") == "True HFLM"
+
+
+def test_a_model_of_lm_evals_own_called_baichuan_stays_lm_evals(tmp_path: Path) -> None:
+    copy_lm_eval(tmp_path)
+    models = tmp_path / "lm_eval" / "models" / "__init__.py"
+    change(models, "MODEL_MAPPING = {\n", 'MODEL_MAPPING = {\n    "baichuan": "lm_eval.models.dummy:DummyLM",\n')
+    code = "from lm_eval.api.registry import get_model; print(get_model('baichuan').__name__)"
+    assert evaluate(code, path=tmp_path) == "DummyLM"
+
+
+def test_without_model_args_the_published_checkpoint_is_evaluated() -> None:
+    # lm-eval's command line hands over an empty dictionary, simple_evaluate an empty string.
+    done = run("-c", "from lm_eval.api.registry import get_model; get_model('baichuan').create_from_arg_obj({}, {})")
+    assert "baichuan-inc/Baichuan-7B" in done.stderr and done.returncode != 0  # there is no hub in tests
+    done = run("-c", "from lm_eval.api.registry import get_model; get_model('baichuan').create_from_arg_string('')")
+    assert "baichuan-inc/Baichuan-7B" in done.stderr and done.returncode != 0
+
+
+# ----------------------------------------------------------------------------------------------------------- tasks
+
+
+def test_every_yaml_file_is_indexed() -> None:
+    # lm-eval skips a file that it cannot read without a word at the default level of logging.
+    from lm_eval.tasks._index import TaskIndex
+
+    indexed = {entry.yaml_path for entry in TaskIndex.build([TASKS]).values()}
+    files = set(TASKS.glob("**/*.yaml"))
+    assert files and files - indexed == set()
+
+
+def index_code(options: str) -> str:
+    return f"""
+from lm_eval.tasks import TaskManager
+index = TaskManager({options}).task_index
+print({GROUPS[0]!r} in index and index[{GROUPS[0]!r}].yaml_path, "hellaswag" in index, len(index))
+"""
+
+
+def test_include_path_wins_over_ours_and_ours_over_lm_evals(small_lm_eval: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text(f"task: {GROUPS[0]}\ndataset_path: none\noutput_type: multiple_choice\n")
+    path, hellaswag, _ = evaluate(index_code(f"include_path={str(tmp_path)!r}"), path=small_lm_eval).split()
+    assert (path, hellaswag) == (str(theirs), "True")
+
+    copied = copy_lm_eval(tmp_path / "lm-eval-with-the-same-name")
+    shutil.copy(theirs, copied / "lm_eval" / "tasks" / "theirs.yaml")
+    path, _, _ = evaluate(index_code(""), path=copied).split()
+    assert Path(path).is_relative_to(TASKS)
+
+
+def test_include_defaults_false_means_only_what_the_caller_names(small_lm_eval: Path, tmp_path: Path) -> None:
+    (tmp_path / "theirs.yaml").write_text("task: theirs\ndataset_path: none\noutput_type: multiple_choice\n")
+    found = evaluate(index_code(f"include_path={str(tmp_path)!r}, include_defaults=False"), path=small_lm_eval)
+    assert found == "False False 1"
+
+
+def test_our_folder_as_include_path_is_not_scanned_twice(small_lm_eval: Path) -> None:
+    done = run("-c", index_code(f"include_path={str(TASKS)!r}"), path=small_lm_eval)
+    assert (done.returncode, "overrides existing task" in done.stderr) == (0, False), done.stderr
+
+
+def test_listing_tasks_imports_nothing_heavy_because_of_us(small_lm_eval: Path) -> None:
+    code = "import sys; from lm_eval.tasks import TaskManager; TaskManager().list_all_tasks(); print(*sys.modules)"
+    ours, theirs = (set(evaluate(code, small_lm_eval, bridge).split()) for bridge in (True, False))
+    added = {name for name in ours - theirs if not name.startswith("lm_eval_baichuan")}
+    assert "torch" not in ours
+    assert added == set()
+
+
+# ------------------------------------------------------------------------------------ the bridge as a good neighbour
+
+
+def test_the_bridge_imports_nothing_and_takes_under_two_milliseconds() -> None:
+    # -X importtime: "import time: self [us] | cumulative | name", a nested import before and deeper than its importer.
+    cumulative = []
+    for _ in range(20):
+        lines = run("-X", "importtime", "-c", "pass").stderr.splitlines()
+        table = [line.removeprefix("import time:").split("|") for line in lines if line.startswith("import time:")]
+        ours = [(int(total), name) for _, total, name in table if name.strip().startswith("lm_eval_baichuan")]
+        depth = min(len(name) - len(name.lstrip()) for _, name in ours)
+        cumulative.append(sum(total for total, name in ours if len(name) - len(name.lstrip()) == depth))
+    assert min(cumulative) < 2000, f"microseconds: {sorted(cumulative)}"
+
+    beside = Path(str(lm_eval_baichuan.__file__)).parent.parent
+    code = f"import os, sys; sys.path = [{str(beside)!r}]; before = set(sys.modules)"
+    code += "; import lm_eval_baichuan.startup_bridge; print(*set(sys.modules) - before)"
+    added = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert set(added.stdout.split()) == {"lm_eval_baichuan", "lm_eval_baichuan.startup_bridge"}
+
+
+def test_the_environment_variable_switches_the_bridge_off() -> None:
+    code = "import sys; print('FollowingFinder' in [getattr(finder, '__name__', '') for finder in sys.meta_path])"
+    assert (evaluate(code), evaluate(code, bridge=False)) == ("True", "False")
+
+
+def test_an_lm_eval_that_indexes_otherwise_still_runs(tmp_path: Path) -> None:
+    changed = copy_lm_eval(tmp_path)
+    index = changed / "lm_eval" / "tasks" / "_index.py"
+    change(index, "    @staticmethod\n    def build(\n        paths", "    def build(\n        self,\n        paths")
+    done = run("-m", "lm_eval", "validate", "--tasks", "hellaswag", path=changed)
+    assert (done.returncode, "All tasks found and valid" in done.stdout) == (0, True), done.stdout + done.stderr
+    assert "lm-eval-baichuan could not register itself" in done.stderr
+    module = run("-m", "lm_eval_baichuan", "validate", "--tasks", "hellaswag", path=changed)
+    assert module.returncode != 0  # here the user asked for us, so the reason is shown
+    assert "expected a static method TaskIndex.build(paths, …)" in module.stderr
+
+
+def test_a_registry_that_refuses_us_keeps_lm_evals_models(tmp_path: Path) -> None:
+    changed = copy_lm_eval(tmp_path)
+    with (changed / "lm_eval" / "models" / "__init__.py").open("a") as models:
+        models.write("from lm_eval.api.registry import model_registry\nmodel_registry.freeze()\n")
+    done = run("-c", "import lm_eval.models as m; print('hf' in m.model_registry)", path=changed)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+    assert "lm-eval-baichuan could not register itself" in done.stderr
+
+
+def test_it_stands_aside_where_lm_eval_discovers_plugins_itself(tmp_path: Path) -> None:
+    # Upstream after 0.4.13 (docs/plugins.md): load_plugins(group, registry) keeps each entry point unimported, skips
+    # names that are taken, and runs when a name is looked up. The same for tasks, between defaults and include_path.
+    changed = copy_lm_eval(tmp_path)
+    change(
+        changed / "lm_eval" / "api" / "registry.py",
+        "        import lm_eval.models  # noqa: F401\n",
+        '        import lm_eval.models  # noqa: F401\n    load_plugins("lm_eval.models", model_registry)\n',
+    )
+    with (changed / "lm_eval" / "api" / "registry.py").open("a") as registry:
+        registry.write(
+            """
+def load_plugins(group, registry):
+    for entry_point in md.entry_points(group=group):
+        if entry_point.name not in registry:
+            registry.register(entry_point.name, target=entry_point)
+"""
+        )
+    change(
+        changed / "lm_eval" / "tasks" / "manager.py",
+        "        if include_path:\n            all_paths += [",
+        """        import importlib.metadata, importlib.util
+        for entry_point in importlib.metadata.entry_points(group="lm_eval.tasks"):
+            spec = importlib.util.find_spec(entry_point.module)
+            all_paths += [Path(location) for location in spec.submodule_search_locations]
+        if include_path:
+            all_paths += [""",
+    )
+    code = """
+from lm_eval.api.registry import get_model, model_registry
+get_model("dummy")
+print(type(model_registry._objs["baichuan"]).__name__)
+"""
+    assert evaluate(code, path=changed) == "EntryPoint"  # lm-eval's own entry, not our text
+    done = run("-c", index_code(""), path=changed)
+    assert done.returncode == 0 and "overrides existing task" not in done.stderr, done.stderr
+    assert done.stdout == run("-c", index_code(""), path=changed, bridge=False).stdout
+    assert Path(done.stdout.split()[0]).is_relative_to(TASKS)

@@ -1,0 +1,94 @@
+"""Each room imports only the rooms below it, read from the source so that no run can miss a lazy import."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGES = {
+    "lm_eval_baichuan": "lm_eval_baichuan",
+    "tasks": "lm_eval_baichuan.tasks",
+    "model_adapters": "lm_eval_baichuan.model_adapters",
+}
+
+
+def imports(source: str, package: str) -> Iterator[str]:
+    """Yield the absolute names that a module of the package imports, wherever in the source."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            yield from (str(argument.value) for argument in node.args[:1] if isinstance(argument, ast.Constant))
+
+
+def imports_of(folder: str) -> list[tuple[str, str]]:
+    """Return (file, imported name) for all files of a folder of the repository."""
+    found = []
+    for file in sorted((REPOSITORY / folder).rglob("*.py")):
+        room, *inner = file.relative_to(REPOSITORY).parent.parts
+        package = ".".join([PACKAGES[room], *inner])
+        found += [(str(file.relative_to(REPOSITORY)), name) for name in imports(file.read_text("utf-8"), package)]
+    return found
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def test_reading_imports_finds_every_kind() -> None:
+    source = """
+import a.b, c as d
+from e import f
+from . import g
+from ..h import i
+def lazy():
+    from ...j.k import l
+    importlib.import_module("m.n")
+"""
+    found = list(imports(source, "top.room.part"))
+    assert found == ["a.b", "c", "e.f", "top.room.part.g", "top.room.h.i", "top.j.k.l", "m.n"]
+
+
+@pytest.mark.parametrize("folder", sorted(PACKAGES))
+def test_there_is_something_to_check(folder: str) -> None:
+    assert list((REPOSITORY / folder).rglob("*.py"))
+
+
+def breaches(folder: str, *forbidden: str, but: tuple[str, ...] = ()) -> list[tuple[str, str]]:
+    """Return the imports of a folder that fall within the forbidden packages and not within an exception."""
+    found = imports_of(folder)
+    assert found
+    return [(file, name) for file, name in found if within(name, *forbidden) and not within(name, *but)]
+
+
+OURS = (*PACKAGES, *PACKAGES.values())
+ADAPTERS = PACKAGES["model_adapters"]
+
+
+@pytest.mark.parametrize("folder", sorted(path.name for path in (REPOSITORY / "tasks").iterdir() if path.is_dir()))
+def test_a_folder_of_tasks_imports_nothing_of_ours_outside_itself(folder: str) -> None:
+    # Copied into lm-eval's own tasks it must still run.
+    if list((REPOSITORY / "tasks" / folder).rglob("*.py")):
+        assert breaches(f"tasks/{folder}", *OURS, but=(f"{PACKAGES['tasks']}.{folder}",)) == []
+
+
+def test_model_adapters_know_no_benchmark_and_no_front_door() -> None:
+    assert breaches("model_adapters", *OURS, but=(ADAPTERS,)) == []
+
+
+def test_the_trie_is_index_arithmetic_only() -> None:
+    assert breaches("model_adapters/trie", "torch", "transformers", "lm_eval", "sentencepiece") == []
+    assert breaches("model_adapters/trie", *OURS, but=(f"{ADAPTERS}.trie", f"{ADAPTERS}.errors")) == []
+
+
+def test_the_model_family_stands_below_trie_scorer_and_adapter() -> None:
+    above = [f"{ADAPTERS}.{name}" for name in ("lm", "scoring", "trie")]
+    assert breaches("model_adapters/baichuan_model", "lm_eval", *above) == []
