@@ -84,9 +84,92 @@ def ceval() -> Iterator[tuple[str, str]]:
     yield "ceval_5shot/ceval_5shot_submission.yaml", text
 
 
+def mmlu() -> Iterator[tuple[str, str]]:
+    """MMLU: in order and shuffled, each with hendrycks' four categories; means over questions."""
+    for group, shuffle in (("mmlu_5shot", None), ("mmlu_5shot_shuffled", "subject")):
+        categories: dict[str, list[str]] = {"humanities": [], "social_sciences": [], "stem": [], "other": []}
+        for row in table("mmlu"):
+            task = f"{group}_{row['subject']}"
+            categories[row["category"]].append(task)
+            arguments = {key: row[key] for key in ("subject", "rows")} | ({"shuffle_shots": shuffle} if shuffle else {})
+            yield f"mmlu_5shot/{task}.yaml", subject_yaml(f"_{group}_yaml", task, row["subject"], arguments)
+        yield from categorised("mmlu_5shot", group, categories, micro=True)
+
+
+def cmmlu() -> Iterator[tuple[str, str]]:
+    """CMMLU: in order and shuffled; means over subjects. "China specific" cuts across the four categories.
+
+    A group's mean counts a subject as often as the group's tree holds it, so China specific is no part of the overall
+    group; the group ``..._all`` asks both (each question once) and has no mean of its own.
+    """
+    for group, shuffle in (("cmmlu_5shot", None), ("cmmlu_5shot_shuffled", "subject")):
+        categories: dict[str, list[str]] = {"stem": [], "humanities": [], "social_science": [], "other": []}
+        china_specific = []
+        for row in table("cmmlu"):
+            task = f"{group}_{row['subject']}"
+            categories[row["category"]].append(task)
+            china_specific += [task] if row["china_specific"] else []
+            arguments = {key: row[key] for key in ("subject", "name", "rows")}
+            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
+            yield f"cmmlu_5shot/{task}.yaml", subject_yaml(f"_{group}_yaml", task, row["subject"], arguments)
+        yield from categorised("cmmlu_5shot", group, categories, micro=False)
+        name = f"{group}_china_specific"
+        yield f"cmmlu_5shot/_{name}.yaml", group_yaml(name, china_specific, micro=False)
+        yield f"cmmlu_5shot/_{group}_all.yaml", group_yaml(f"{group}_all", [group, name], micro=None)
+
+
+def gaokao() -> Iterator[tuple[str, str]]:
+    """GAOKAO-Bench: split drawn, and also shuffled; mean over questions."""
+    for group, shuffle in (("gaokao_5shot", None), ("gaokao_5shot_shuffled", "question")):
+        members = []
+        for row in table("gaokao"):
+            members.append(f"{group}_{row['subject']}")
+            arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
+            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
+            text = subject_yaml(f"_{group}_yaml", members[-1], row["subject"], arguments)
+            yield f"gaokao_5shot/{members[-1]}.yaml", text
+        yield f"gaokao_5shot/_{group}.yaml", group_yaml(group, members, micro=True)
+
+
+def agieval() -> Iterator[tuple[str, str]]:
+    """AGIEval: split drawn, and also shuffled; mean over questions, with and without JEC-QA."""
+    for group, shuffle in (("agieval_5shot", None), ("agieval_5shot_shuffled", "question")):
+        categories: dict[str, list[str]] = {"without_jec_qa": [], "jec_qa": []}
+        for row in table("agieval"):
+            task = f"{group}_{row['subject']}"
+            categories["jec_qa" if row["subject"].startswith("jec_qa") else "without_jec_qa"].append(task)
+            arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
+            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
+            text = subject_yaml(f"_{group}_{row['language']}_yaml", task, row["subject"], arguments)
+            yield f"agieval_5shot/{task}.yaml", text
+        yield from categorised("agieval_5shot", group, categories, micro=True)
+
+
+def baichuan() -> Iterator[tuple[str, str]]:
+    """All five benchmarks: one run gives the row of the published table."""
+    for variant in ("", "_shuffled"):
+        group = f"baichuan_5shot{variant}"
+        members = [f"{name}_5shot{variant}" for name in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")]
+        members.insert(3, f"cmmlu_5shot{variant}_china_specific")
+        yield f"baichuan_5shot/_{group}.yaml", group_yaml(group, members, micro=None)
+
+
+def categorised(folder: str, group: str, categories: dict[str, list[str]], *, micro: bool) -> Iterator[tuple[str, str]]:
+    """Yield a group and its categories."""
+    for category, members in categories.items():
+        name = f"{group}_{category}"
+        yield f"{folder}/_{name}.yaml", group_yaml(name, members, micro=micro, alias=category)
+    members = [f"{group}_{category}" for category in categories]
+    yield f"{folder}/_{group}.yaml", group_yaml(group, members, micro=micro)
+
+
 def all_files() -> dict[Path, str]:
     """Return the text of every generated file by its path."""
-    return {TASKS / path: text for benchmark in (ceval,) for path, text in benchmark()}
+    return {
+        TASKS / path: text
+        for benchmark in (ceval, mmlu, cmmlu, gaokao, agieval, baichuan)
+        for path, text in benchmark()
+    }
 
 
 def main() -> int:

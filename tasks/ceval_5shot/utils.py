@@ -63,7 +63,7 @@ def load(
             "or get the test files with answers from the hub set ceval/ceval-exam."
         )
     for part, found in (("dev", shots), (split, questions)):
-        check_questions(found, own_data=own_data)
+        check_questions(found, COLUMNS[1:6], own_data=own_data)
         check_row_count(found, rows[part], f"C-Eval {subject}, {part}", own_data=own_data)
     return make_dataset(shots, questions, split, subject, name, protocol, shuffle_shots, shots_seed)
 
@@ -101,8 +101,8 @@ def load_submission(
     documents: list[datasets.Dataset] = []
     for subject, facts in subjects.items():
         shots, questions = read_split(subject, "dev", data_dir), read_split(subject, "test", data_dir)
-        check_questions(shots, own_data=own_data)
-        check_questions(questions, own_data=own_data, answers=False)
+        check_questions(shots, COLUMNS[1:6], own_data=own_data)
+        check_questions(questions, COLUMNS[1:6], own_data=own_data, answers=False)
         for part, found in (("dev", shots), ("test", questions)):
             check_row_count(found, facts["rows"][part], f"C-Eval {subject}, {part}", own_data=own_data)
         unanswered = [{**question, "answer": ""} for question in questions]
@@ -186,15 +186,17 @@ def decode(content: bytes, source: str) -> str:
         ) from error
 
 
-def check_questions(rows: Iterable[Mapping[str, str]], *, own_data: bool, answers: bool = True) -> None:
-    """Stop at the first row whose answer is not one of A-D or which has an empty cell, naming file, row and column."""
+def check_questions(
+    rows: Iterable[Mapping[str, str]], columns: Sequence[str], *, own_data: bool, answers: bool = True
+) -> None:
+    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
     for row in rows:
         if answers and row["answer"] not in LETTERS:
             raise ValueError(
                 f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
             )
-        for column in ("question", *LETTERS):
-            if column in row and not row[column].strip() and not own_data:
+        for column in columns:
+            if not row[column].strip() and not own_data:
                 raise ValueError(
                     f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
                     "pass --metadata own_data=true if your data is meant to differ from the published set."

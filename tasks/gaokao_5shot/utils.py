@@ -1,0 +1,298 @@
+"""GAOKAO-Bench's questions with one answer: which they are, and which of them are shots.
+
+The upper part is GAOKAO-Bench's own. A section that begins with "# ---- Common" is the same in every folder that has
+it, so that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; change it in all of them.
+"""
+
+import collections
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import jinja2
+from lm_eval.api.samplers import ContextSampler
+
+REPOSITORY = "OpenLMLab/GAOKAO-Bench"
+COMMIT = "5f7f7a0a5654bcfc8a9a5fab7307e3a00bcc635e"
+
+
+def load(
+    *,
+    subject: str,
+    name: str,
+    file: str,
+    rows: Mapping[str, int],
+    protocol: Mapping[str, Any],
+    shuffle_shots: str | None = None,
+    data_dir: str | None = None,
+    own_data: bool = False,
+    shots_seed: int = 0,
+    **_: Any,
+) -> datasets.DatasetDict:
+    """Return one subject's shots (``dev``) and its other questions (``test``), ready for lm-eval.
+
+    Args:
+        subject: The subject's name in task names, such as ``math_i``.
+        name: The subject's Chinese name in the instruction.
+        file: Name of the subject's file in Data/Objective_Questions.
+        rows: Number of rows in the published file (``all``) and of those with exactly one answer A-D (``single``).
+        protocol: Templates and scoring rules; the YAML base explains each.
+        shuffle_shots: ``question`` to draw the order of the shots anew for each question; default: as drawn.
+        data_dir: Folder holding ``gaokao-bench/Data/Objective_Questions/<file>``. Default: the environment variable
+            LM_EVAL_BAICHUAN_DATA, else GitHub.
+        own_data: Accept other row counts and empty cells, for data other than the published set.
+        shots_seed: Seed of the split into shots and questions, and of the order of shuffled shots.
+
+    Raises:
+        FileNotFoundError: The file is missing from ``data_dir``.
+        ValueError: The file holds something other than questions; the message names file, row and field.
+    """
+    examples = read_examples(file, data_dir)
+    check_row_count(examples, rows["all"], f"GAOKAO-Bench {file}", own_data=own_data)
+    single = [
+        {
+            "id": str(example["index"]),
+            "year": str(example["year"]),
+            "category": str(example["category"]),
+            "question": example["question"],
+            "answer": example["answer"][0],
+            "source": example["source"],
+        }
+        for example in examples
+        if len(example["answer"]) == 1 and example["answer"][0] in LETTERS
+    ]
+    check_row_count(single, rows["single"], f"GAOKAO-Bench {file}, one answer A-D", own_data=own_data)
+    check_questions(single, ("question",), own_data=own_data)
+    shots, questions = draw_shots(single, subject, shots_seed)
+    return make_dataset(shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed)
+
+
+def read_examples(file: str, data_dir: str | None) -> list[dict[str, Any]]:
+    """Read the rows of one file, from ``data_dir`` or GitHub, and check that each has the fields of a question."""
+    folder, path = find_data_dir(data_dir), f"Data/Objective_Questions/{file}"
+    if folder is not None:
+        local = folder / "gaokao-bench" / path
+        content, source = file_content(local), str(local)
+    else:
+        content, source = github_file(REPOSITORY, COMMIT, path)
+    try:
+        examples = json.loads(decode(content, source))["example"]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source}, line {error.lineno}: not JSON ({error.msg}). Replace the file.") from error
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{source}: no list 'example' found, as GAOKAO-Bench has it. Replace the file.") from error
+    kinds = {"index": int, "year": str, "category": str, "question": str, "answer": list}
+    for number, example in enumerate(examples, start=1):
+        for field, kind in kinds.items():
+            if not isinstance(example, dict) or not isinstance(example.get(field), kind):
+                found = repr(example.get(field, "nothing")) if isinstance(example, dict) else repr(example)
+                raise ValueError(
+                    f"{source}, example {number}, field {field!r}: {kind.__name__} expected, found {found[:60]}. "
+                    "Correct the row."
+                )
+        example["source"] = f"{source}, example {number}"
+    return list(examples)
+
+
+# ---- Common: questions, shots and their prompts ----
+
+LETTERS = ("A", "B", "C", "D")
+DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+
+
+class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyped
+    """Takes the shots that a question's own row carries in its column ``shots``, in the order drawn for it.
+
+    lm-eval hands a sampler the question only where the shots' split is the questions' split, so a task using this
+    sets ``fewshot_split`` to the split it asks.
+    """
+
+    def sample(
+        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+    ) -> list[dict[str, str]]:
+        """Return the first ``n`` shots of ``eval_doc``."""
+        if eval_doc is None:
+            raise ValueError("The shots are a column of each question: set fewshot_split to the split that is asked.")
+        shots: list[dict[str, str]] = eval_doc["shots"]
+        if n > len(shots):
+            raise ValueError(f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer.")
+        return shots[:n]
+
+
+def find_data_dir(data_dir: str | None) -> Path | None:
+    """Return the folder with the data: ``data_dir``, else what the environment names, else None (the hub)."""
+    named = data_dir or os.environ.get(DATA_VARIABLE)
+    if not named:
+        return None
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        origin = "--metadata data_dir" if data_dir else f"the environment variable {DATA_VARIABLE}"
+        raise FileNotFoundError(f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data.")
+    return folder
+
+
+def file_content(path: Path) -> bytes:
+    """Return the bytes of a file of the data folder."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist. The README of this task shows the layout of the data folder; without data_dir and "
+            f"without the environment variable {DATA_VARIABLE} the data comes from its public home."
+        )
+    return path.read_bytes()
+
+
+def decode(content: bytes, source: str) -> str:
+    """Return the text of a UTF-8 file, without a byte order mark at its start."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Convert the file to UTF-8, "
+            f"for example with: iconv -f gb18030 -t utf-8"
+        ) from error
+
+
+def check_questions(
+    rows: Iterable[Mapping[str, str]], columns: Sequence[str], *, own_data: bool, answers: bool = True
+) -> None:
+    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
+    for row in rows:
+        if answers and row["answer"] not in LETTERS:
+            raise ValueError(
+                f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
+            )
+        for column in columns:
+            if not row[column].strip() and not own_data:
+                raise ValueError(
+                    f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
+                    "pass --metadata own_data=true if your data is meant to differ from the published set."
+                )
+
+
+def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: bool) -> None:
+    """Stop if a set does not have its published size: a score over part of it is not the published score."""
+    if len(rows) != expected and not own_data:
+        raise ValueError(
+            f"{what}: {len(rows)} rows found ({rows[0]['source'] if rows else 'none'} ff.), {expected} expected in the "
+            "published set. The data is incomplete or another release: replace it, or pass --metadata own_data=true if "
+            "your data is meant to differ; its score then does not compare with the published one."
+        )
+
+
+def draw_key(*parts: object) -> str:
+    """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
+    return hashlib.sha256(json.dumps([str(part) for part in parts], ensure_ascii=False).encode()).hexdigest()
+
+
+def make_dataset(
+    shots: Sequence[Mapping[str, str]],
+    questions: Sequence[Mapping[str, str]],
+    split: str,
+    subject: str,
+    name: str,
+    protocol: Mapping[str, Any],
+    shuffle_shots: str | None = None,
+    shots_seed: int = 0,
+) -> datasets.DatasetDict:
+    """Render shots and questions, and add what an adapter needs to score them as published.
+
+    Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
+    those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``instruction`` (the text
+    before the shots), ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``, ``question_length`` and
+    ``shot_lengths`` (in characters, each shot with its answer and delimiters, in order).
+
+    Args:
+        shots: The rows to answer in advance, in order.
+        questions: The rows to ask.
+        split: What to call the questions' split; the shots' is ``dev``.
+        subject: Name of the subject in the data.
+        name: Name of the subject in the instruction.
+        protocol: Templates and scoring rules, from the YAML base.
+        shuffle_shots: Whether each row carries its own ``shots``: ``question`` draws their order anew for each
+            question, ``subject`` once, ``never`` keeps it; None: no such column.
+        shots_seed: Seed of the drawn orders.
+    """
+    environment = jinja2.Environment(  # noqa: S701  # prompts are plain text, not HTML
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    render_question: Callable[..., str] = environment.from_string(protocol["question"]).render
+    instruction = environment.from_string(protocol["instruction"]).render(subject=subject, name=name)
+    delimiters_length = len(protocol["answer_delimiter"]) + len(protocol["shot_delimiter"])
+
+    def rendered(row: Mapping[str, str]) -> dict[str, Any]:
+        columns = {key: value for key, value in row.items() if key != "source"}
+        return {**columns, "subject": subject, "prompt": render_question(**columns)}
+
+    fixed_shots = [rendered(row) for row in shots]
+    documents = []
+    for document in map(rendered, questions):
+        own_shots = fixed_shots
+        if shuffle_shots in ("question", "subject"):
+            drawn_for = document["prompt"] if shuffle_shots == "question" else ""
+            own_shots = sorted(fixed_shots, key=lambda shot: draw_key(shots_seed, subject, drawn_for, shot["prompt"]))
+        if shuffle_shots:
+            document["shots"] = [{"prompt": shot["prompt"], "answer": shot["answer"]} for shot in own_shots]
+        document["instruction"] = instruction
+        for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
+            document[rule] = protocol[rule]
+        document["question_length"] = len(document["prompt"])
+        document["shot_lengths"] = [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in own_shots]
+        documents.append(document)
+    return datasets.DatasetDict(
+        {"dev": datasets.Dataset.from_list(fixed_shots), split: datasets.Dataset.from_list(documents)}
+    )
+
+
+# ---- Common: shots drawn from the questions ----
+
+
+def draw_shots(
+    rows: Sequence[dict[str, str]], subject: str, seed: int, number: int = 5
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Split a subject's rows at random into ``number`` shots, in drawn order, and the questions to ask, in file order.
+
+    The draw depends on the seed and on the rows' own text, so neither on their order in the file nor on the Python at
+    work. A row that occurs twice (same passage, same question) is never a shot, since its copy would then be asked
+    with the answer in sight; and no two shots share a passage.
+    """
+    columns = [column for column in rows[0] if column not in ("id", "source")]
+
+    def text(row: Mapping[str, str]) -> tuple[str, str]:
+        return row.get("passage", ""), row["question"]
+
+    times = collections.Counter(map(text, rows))
+    shots: list[dict[str, str]] = []
+    for row in sorted(rows, key=lambda row: draw_key(seed, subject, *(row[column] for column in columns))):
+        passage_shown = any(row.get("passage") and row.get("passage") == shot.get("passage") for shot in shots)
+        if times[text(row)] == 1 and not passage_shown:
+            shots.append(row)
+        if len(shots) == number:
+            return shots, [row for row in rows if not any(row is shot for shot in shots)]
+    raise ValueError(
+        f"{rows[0]['source']} ff.: {len(rows)} rows give only {len(shots)} of {number} shots (rows that occur once, "
+        "each with a passage of its own). Replace the file by the published one."
+    )
+
+
+# ---- Common: files of GitHub repositories ----
+
+
+GITHUB_VARIABLE = "LM_EVAL_BAICHUAN_GITHUB"  # a mirror of raw.githubusercontent.com
+
+
+def github_file(repository: str, commit: str, path: str) -> tuple[bytes, str]:
+    """Return a file of a GitHub repository at a commit, and its address; the cache of ``datasets`` keeps the file."""
+    home = os.environ.get(GITHUB_VARIABLE, "https://raw.githubusercontent.com").rstrip("/")
+    address = f"{home}/{repository}/{commit}/{path}"
+    try:
+        return Path(datasets.DownloadManager().download(address)).read_bytes(), address
+    except OSError as error:
+        raise ConnectionError(
+            f"{address} could not be downloaded ({error}). Name a mirror in the environment variable "
+            f"{GITHUB_VARIABLE}, or get the files another way and pass --metadata data_dir=PATH."
+        ) from error
