@@ -1,0 +1,53 @@
+"""The keys and values of the path from the root to the cut: all that one row hands to the next."""
+
+import torch
+
+
+class PathCache:
+    """Keys and values of the cut's ancestors, layer by layer; at most `max_length` tokens, whatever the requests.
+
+    A row stages what the next row needs while it runs and commits it when it is done, so that a row that ran out of
+    memory halfway can be run again, shorter.
+    """
+
+    def __init__(self) -> None:
+        """Starts at the root, with nothing kept."""
+        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._staged: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def extend(
+        self, layer: int, key: torch.Tensor, value: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Puts the kept path before a row's keys and values, and stages what to keep of the two.
+
+        Args:
+            layer: Index of the layer.
+            key: The row's keys, `[1, kv_heads, nodes, head_dim]`.
+            value: The row's values, the same shape.
+            keep: Where the next path stands among `[path | nodes]`, `[kept]`, on the same device.
+
+        Returns:
+            Keys and values of `[path | nodes]`, `[1, kv_heads, path + nodes, head_dim]` each.
+        """
+        if layer in self._kept:
+            path_key, path_value = self._kept[layer]
+            key = torch.cat([path_key, key], dim=2)
+            value = torch.cat([path_value, value], dim=2)
+        if len(keep):
+            self._staged[layer] = (key.index_select(2, keep), value.index_select(2, keep))
+        return key, value
+
+    def commit(self) -> None:
+        """What was staged becomes the path of the next row."""
+        self._kept, self._staged = self._staged, {}
+
+    def discard(self) -> None:
+        """Forgets what was staged; the path is again what it was before the row."""
+        self._staged = {}
+
+    def first_non_finite_layer(self) -> int | None:
+        """The first layer whose kept keys or values are not all finite, or None."""
+        for layer, tensors in sorted(self._kept.items()):
+            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+                return layer
+        return None
