@@ -1,0 +1,1 @@
+"""Sets results beside the published tables and says what the difference means."""

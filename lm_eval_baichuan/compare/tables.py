@@ -1,0 +1,163 @@
+"""The comparison as plain tables of text, which the terminal, Markdown and the page each draw in their own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..published import PublishedTables
+from ..results import AVERAGE
+from .pairing import Pairing
+from .spread import Spread
+from .verdicts import Comparison
+
+NOTHING = "–"
+INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
+SHOWN_CHANGES = 20
+CONTEXT_OF_CHANGE = 40
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text with what stands above and below it."""
+
+    title: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    footnotes: tuple[str, ...] = field(default=())
+
+
+def part_title(part: str) -> str:
+    """Return a category as the published tables head its column."""
+    titles = {
+        "jec_qa": "JEC-QA",
+        "social_science": "Social Sciences",
+        "social_sciences": "Social Sciences",
+        "stem": "STEM",
+        "without_jec_qa": "without JEC-QA",
+    }
+    return titles.get(part, part.replace("_", " ").capitalize())
+
+
+def comparison_table(comparison: Comparison, confidence: float) -> Table:
+    """Return a run beside its published row: a line for each average, and its categories below it."""
+    against = comparison.row.name if comparison.row else NOTHING
+    rows = tuple(
+        (
+            line.title if line.part == AVERAGE else f"{INDENT}{part_title(line.part)}",
+            f"{line.ours.value:.2f}",
+            f"{line.ours.low:.2f}–{line.ours.high:.2f}",
+            line.figure.printed if line.figure else NOTHING,
+            NOTHING if line.difference is None else f"{line.difference:+.2f}",
+            str(line.asked),
+            line.verdict,
+        )
+        for line in comparison.lines
+    )
+    headers = ("benchmark", "ours", f"{100 * confidence:g} % interval", "published", "diff.", "n", "verdict")
+    return Table(f"{comparison.run.name} against {against}", headers, rows, tuple(_footnotes(comparison)))
+
+
+def _footnotes(comparison: Comparison) -> list[str]:
+    """Say of each average why it is not comparable, what else to know, and where its figure stands.
+
+    What sets a category apart sets its average apart too, so that is said once.
+    """
+    averages = [line for line in comparison.lines if line.part == AVERAGE]
+    footnotes = [f"{line.title} is not comparable: {reason}" for line in averages for reason in line.reasons]
+    footnotes += [f"{line.title}: {note}" for line in averages for note in line.notes]
+    for line in averages:
+        if line.figure:
+            footnotes.append(f"{line.title}, published {line.figure.printed}: {line.figure.source}")
+            footnotes.append(f"{line.title}, published protocol: {line.figure.protocol}")
+    return list(dict.fromkeys(footnotes)) + [f"left out: {reason}" for reason in comparison.run.left_out]
+
+
+def spread_table(spreads: Sequence[Spread]) -> Table:
+    """Return how far several runs lie apart."""
+    rows = tuple(
+        (
+            spread.title,
+            str(len(spread.values)),
+            f"{spread.mean:.2f}",
+            f"{spread.deviation:.2f}",
+            f"{spread.range[0]:.2f}–{spread.range[1]:.2f}",
+            ", ".join(f"{name}: {value:.2f}" for name, value in spread.values.items()),
+        )
+        for spread in spreads
+    )
+    headers = ("benchmark", "runs", "mean", "standard deviation", "range", "each")
+    return Table("Spread of several runs of one model", headers, rows)
+
+
+def pairing_tables(pairing: Pairing, shown: int | None = SHOWN_CHANGES) -> list[Table]:
+    """Return what changed between two runs.
+
+    Args:
+        pairing: The two runs.
+        shown: How many questions to list; None for all.
+    """
+    second_right, second_wrong = f"{pairing.second} right", f"{pairing.second} wrong"
+    outcome = Table(
+        f"{pairing.first} and {pairing.second}, question by question",
+        ("", second_right, second_wrong),
+        (
+            (f"{pairing.first} right", str(pairing.both_right), str(pairing.only_first)),
+            (f"{pairing.first} wrong", str(pairing.only_second), str(pairing.both_wrong)),
+        ),
+        (
+            f"McNemar's exact test that both are right equally often: p = {pairing.p_value:.4g} "
+            f"({pairing.only_first} against {pairing.only_second} of {pairing.paired} questions)",
+            *([f"{pairing.unpaired} questions were logged by one of them only"] if pairing.unpaired else []),
+        ),
+    )
+    counted = ("gained", "lost", "other wrong label")
+    subjects = Table(
+        "Changed answers by subject",
+        ("benchmark", "subject", *counted),
+        tuple((row[0], row[1], *map(str, row[2:])) for row in pairing.by_subject()),
+    )
+    labels = Table(
+        "Changed answers by label",
+        (pairing.first, pairing.second, *counted),
+        tuple((row[0], row[1], *map(str, row[2:])) for row in pairing.by_label()),
+    )
+    listed = pairing.changes[:shown]
+    hidden = len(pairing.changes) - len(listed)
+    changes = Table(
+        "Changed answers",
+        ("subject", "question", "begins", "answer", pairing.first, pairing.second, "change"),
+        tuple((c.subject, str(c.doc_id), _begin(c.question), c.answer, c.first, c.second, c.kind) for c in listed),
+        (f"and {hidden} more: --format csv, markdown or json lists all",) if hidden else (),
+    )
+    return [outcome, subjects, labels, changes]
+
+
+def _begin(question: str) -> str:
+    text = " ".join(question.split())
+    return text if len(text) <= CONTEXT_OF_CHANGE else text[:CONTEXT_OF_CHANGE] + "…"
+
+
+def paper_row(comparisons: Sequence[Comparison], published: PublishedTables) -> Table:
+    """Return the rows in the form the papers print: a model, and its average on each benchmark.
+
+    A figure that is not comparable with the published one is marked, and a benchmark not asked has a dash.
+    """
+    names = [name for name in published.benchmarks if name != "jec_qa"]
+    rows: list[tuple[str, ...]] = []
+    marked = False
+    rows_beside = dict.fromkeys(c.row.name for c in comparisons if c.row)
+    for row in rows_beside:
+        printed = [" / ".join(dict.fromkeys(f.printed for f in published.of(row, name, AVERAGE))) for name in names]
+        rows.append((f"{row} (published)", *(cell or "-" for cell in printed)))
+    for comparison in comparisons:
+        cells = []
+        for name in names:
+            lines = [line for line in comparison.lines if line.benchmark == name and line.part == AVERAGE]
+            lines.sort(key=lambda line: bool(line.reasons))
+            cells.append("-" if not lines else f"{lines[0].ours.value:.2f}" + ("*" if lines[0].reasons else ""))
+            marked = marked or bool(lines and lines[0].reasons)
+        rows.append((comparison.run.name, *cells))
+    headers = ("Model", *(published.benchmarks[name].title for name in names))
+    footnotes = ("* not measured as the published figure was; the comparison says how",) if marked else ()
+    return Table("5-shot accuracy, %", headers, tuple(rows), footnotes)

@@ -1,0 +1,32 @@
+"""Finds a font that has Chinese glyphs, so that a picture shows no boxes."""
+
+from __future__ import annotations
+
+import functools
+
+SAMPLE = "中国科学题"
+KNOWN = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
+"""Tried first, so that of several fonts the one drawn for simplified Chinese is taken."""
+
+
+@functools.cache
+def chinese_font() -> str | None:
+    """Return the name of an installed font that has Chinese glyphs, or None."""
+    from matplotlib.font_manager import FontEntry, fontManager, get_font
+
+    def rank(entry: FontEntry) -> tuple[int, str]:
+        return (KNOWN.index(entry.name) if entry.name in KNOWN else len(KNOWN), entry.name)
+
+    for entry in sorted(fontManager.ttflist, key=rank):
+        try:
+            characters = get_font(entry.fname).get_charmap()
+        except (OSError, RuntimeError):
+            continue  # a font file that cannot be read is no font to draw with
+        if all(ord(character) in characters for character in SAMPLE):
+            return entry.name
+    return None
+
+
+def drawable(text: str) -> str:
+    """Return a text as the fonts at hand can draw it: Chinese kept where there is a font, else written as escapes."""
+    return text if chinese_font() else text.encode("ascii", "backslashreplace").decode("ascii")

@@ -1,0 +1,23 @@
+"""Reads what lm-eval writes: results files, folders of them, and logged samples."""
+
+from .errors import ResultsError
+from .files import ResultsFile, TaskResult, read_results_file
+from .runs import Run, read_runs
+from .samples import Answer, read_answers
+from .suites import AVERAGE, Part, Suite, find_suite, known_suites
+
+__all__ = [
+    "AVERAGE",
+    "Answer",
+    "Part",
+    "ResultsError",
+    "ResultsFile",
+    "Run",
+    "Suite",
+    "TaskResult",
+    "find_suite",
+    "known_suites",
+    "read_answers",
+    "read_results_file",
+    "read_runs",
+]

@@ -1,0 +1,174 @@
+"""Reads one results file of lm-eval (0.4.5 and later, as tried) into counts of right answers per task."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .errors import ResultsError
+
+ACCURACY = "acc,none"
+DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
+"""The end of the name of a results file; the samples logged with it carry the same date."""
+
+# What names a model in model_args, in lm-eval's own order: an adapter before the model it sits on.
+MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
+DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
+
+
+@dataclass(frozen=True)
+class ResultsFile:
+    """One results file, parsed."""
+
+    path: Path
+    data: Mapping[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """How the run was asked for: model, model_args, limit, seeds, and what the model says of itself."""
+        config: Mapping[str, Any] = self.data["config"]
+        return config
+
+    @property
+    def baichuan(self) -> Mapping[str, Any]:
+        """What ``--model baichuan`` recorded of the run; empty for other models."""
+        facts: Mapping[str, Any] = self.config.get("baichuan") or {}
+        return facts
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The model's arguments, which older releases wrote as one text."""
+        arguments = self.config.get("model_args") or {}
+        if isinstance(arguments, str):
+            arguments = dict(item.partition("=")[::2] for item in arguments.split(",") if item)
+        return {str(key): str(value) for key, value in arguments.items()}
+
+    @property
+    def model(self) -> str:
+        """The model's name: its checkpoint or adapter, else lm-eval's name of the kind of model."""
+        kind = str(self.config.get("model") or self.data.get("model_source") or "unknown model")
+        named = next((self.arguments[key] for key in MODEL_KEYS if self.arguments.get(key)), None)
+        return named or (DEFAULT_CHECKPOINT if kind == "baichuan" else kind)
+
+    @property
+    def date(self) -> tuple[float, str]:
+        """When the run began, to tell the latest."""
+        written = DATE.search(self.path.name)
+        stamp = self.data.get("date")
+        if not isinstance(stamp, int | float):
+            try:
+                text = written.group(1) if written else ""
+                stamp = datetime.strptime(text.partition(".")[0], "%Y-%m-%dT%H-%M-%S").timestamp()
+            except ValueError:
+                stamp = self.path.stat().st_mtime
+        return float(stamp), self.path.name
+
+    def samples_path(self, task: str) -> Path:
+        """Where lm-eval put the logged samples of a task, whether or not it logged any."""
+        written = DATE.search(self.path.name)
+        date = written.group(1) if written else ""
+        return self.path.with_name(f"samples_{task}_{date}.jsonl")
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """How many questions of one task were answered right."""
+
+    task: str
+    correct: int
+    asked: int
+    available: int
+    """Questions of the split before ``--limit`` or ``--samples`` took some."""
+    shots: int | None
+    config: Mapping[str, Any]
+    """The task's own configuration, as lm-eval recorded it."""
+    file: ResultsFile
+
+    @property
+    def accuracy(self) -> float:
+        """The share answered right, 0 to 1."""
+        return self.correct / self.asked
+
+    @property
+    def split(self) -> str | None:
+        """The split that was asked."""
+        split = self.config.get("test_split") or self.config.get("validation_split")
+        return None if split is None else str(split)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The task's metadata, with what the user passed by ``--metadata``."""
+        return self.config.get("metadata") or {}
+
+    @property
+    def samples_path(self) -> Path:
+        """Where its logged samples are, if any were."""
+        return self.file.samples_path(self.task)
+
+
+def read_results_file(path: Path) -> ResultsFile:
+    """Read a results file.
+
+    Raises:
+        ResultsError: it cannot be read, is damaged, or is no results file of lm-eval 0.4.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror}). Name a results_….json of lm-eval.") from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{path}: not UTF-8 text at byte {error.start}, so no results file of lm-eval.") from error
+    except json.JSONDecodeError as error:
+        raise ResultsError(
+            f"{path}, line {error.lineno}: not valid JSON ({error.msg}). The file is damaged, or the run was cut off "
+            "while writing it; run the evaluation again (--use_cache spares what is done)."
+        ) from error
+    if not isinstance(data, dict) or not isinstance(data.get("results"), dict):
+        raise ResultsError(f'{path}: no results file of lm-eval: it holds no "results".')
+    missing = [key for key in ("configs", "n-samples", "config") if not isinstance(data.get(key), dict)]
+    if missing:
+        raise ResultsError(
+            f"{path}: {', '.join(missing)} not found, so it does not say how many questions were asked or how. "
+            "Releases of lm-eval before 0.4.2 wrote such files: run the evaluation again with a current one."
+        )
+    return ResultsFile(path=path, data=data)
+
+
+def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
+    """Return the tasks of a file that report an accuracy, and for each other one the reason it does not count.
+
+    Raises:
+        ResultsError: an accuracy is no share of the questions asked.
+    """
+    for task, config in file.data["configs"].items():
+        metrics = file.data["results"].get(task)
+        if not isinstance(metrics, dict) or ACCURACY not in metrics:
+            found = sorted(key for key in metrics or {} if "," in key and "_stderr" not in key)
+            yield f"{task}: no accuracy ({ACCURACY}) reported; found {', '.join(found) or 'no metrics'}"
+            continue
+        counts = file.data["n-samples"].get(task) or {}
+        asked = metrics.get("sample_len", counts.get("effective"))
+        if not isinstance(asked, int) or asked <= 0:
+            raise ResultsError(f"{file.path}: task {task}: found {asked!r} as the number of questions asked.")
+        accuracy = metrics[ACCURACY]
+        correct = round(accuracy * asked) if isinstance(accuracy, int | float) and 0 <= accuracy <= 1 else -1
+        if correct < 0 or abs(accuracy * asked - correct) > 1e-6 * asked:
+            raise ResultsError(
+                f"{file.path}: task {task}: an accuracy of {accuracy!r} is no share of {asked} questions. "
+                "The file has been changed, or two runs were merged in it."
+            )
+        shots = file.data.get("n-shot", {}).get(task, config.get("num_fewshot"))
+        yield TaskResult(
+            task=task,
+            correct=correct,
+            asked=asked,
+            available=counts.get("original", asked),
+            shots=shots,
+            config=config,
+            file=file,
+        )
