@@ -42,3 +42,47 @@ def data_dir(shared_dir: Path) -> Path:
 def golden_dir(shared_dir: Path) -> Path:
     """Tiny checkpoints, and what the official model code computed from them."""
     return shared_dir / "golden"
+
+
+def train_tokenizer(folder: Path, *, dummy_prefix: bool) -> Path:
+    """Trains a small sentencepiece model with what Baichuan's has: user-defined symbols, byte fallback, no normalisation."""
+    import sentencepiece
+
+    sentences = folder / "sentences.txt"
+    sentences.write_text(
+        "\n".join(
+            [
+                "以下是中国关于法学考试的单项选择题",
+                "A. one B. two C. three D. four",
+                "What is your name?",
+                "答案：A B C D",
+            ]
+            * 9
+        ),
+        encoding="utf-8",
+    )
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(sentences),
+        model_prefix=str(folder / "tokenizer"),
+        model_type="bpe",
+        vocab_size=390,
+        add_dummy_prefix=dummy_prefix,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        user_defined_symbols=["\n", "<br>", "0", "1", "。"],
+        minloglevel=2,
+    )
+    return folder / "tokenizer.model"
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sentencepiece model with a dummy prefix, as Baichuan 1 has it."""
+    return train_tokenizer(tmp_path_factory.mktemp("with_prefix"), dummy_prefix=True)
+
+
+@pytest.fixture(scope="session")
+def small_tokenizer_without_prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without a dummy prefix, as Baichuan 2 has it."""
+    return train_tokenizer(tmp_path_factory.mktemp("without_prefix"), dummy_prefix=False)

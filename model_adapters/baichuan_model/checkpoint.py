@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -134,19 +135,24 @@ def tensor_shapes(file: Path) -> dict[str, Shape]:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
                 return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        zipped = file.open("rb").read(2) == b"PK"  # older files are plain pickles and cannot be memory-mapped
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+        # Older files are plain pickles, which cannot be memory-mapped.
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
         return {name: tuple(tensor.shape) for name, tensor in state.items()}
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file}: refused. It is not a plain file of tensors: loading it would run code, or it is damaged "
-            f"({str(error).splitlines()[0]}). Use a safetensors version, or download it again."
+            f"({_reason(error)}). Use a safetensors version, or download it again."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError, AttributeError, ValueError) as error:
         raise CheckpointError(
-            f"{file}: cannot be read as a weight file of {file.stat().st_size} bytes ({str(error).splitlines()[0]}). "
+            f"{file}: cannot be read as a weight file of {file.stat().st_size} bytes ({_reason(error)}). "
             "It is probably truncated; download it again."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def check_tensors(folder: str | Path, expected: Mapping[str, Shape], *, ignored: Iterable[str] = ()) -> None:

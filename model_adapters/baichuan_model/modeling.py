@@ -325,7 +325,8 @@ class NormHead(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Shape [..., hidden] to [..., vocab]. Dividing the logits spares a normalised copy of the weight."""
-        norms = torch.linalg.vector_norm(self.weight, dim=-1, dtype=torch.float32).clamp_min(1e-12)
+        at_least_float32 = torch.promote_types(self.weight.dtype, torch.float32)
+        norms = torch.linalg.vector_norm(self.weight, dim=-1, dtype=at_least_float32).clamp_min(1e-12)
         return (super().forward(input) / norms).to(input.dtype)
 
 

@@ -7,6 +7,7 @@ converted to another library, because a conversion gives other ids on some real 
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,17 @@ class BaichuanTokenizer(SentencePieceBackend):
             chat_template=chat_template or _template(role_pieces),
             **kwargs,
         )
+
+        self.add_bos_token, self.add_eos_token = bool(add_bos_token), bool(add_eos_token)
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """Saves as transformers does, and with it `add_bos_token` and `add_eos_token`, which transformers leaves out."""
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        file = Path(save_directory) / "tokenizer_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        config.update(add_bos_token=self.add_bos_token, add_eos_token=self.add_eos_token)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+        return files
 
     def _update_trie(self, unique_no_split_tokens: list[str] | None = None) -> None:
         super()._update_trie(unique_no_split_tokens)
