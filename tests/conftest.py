@@ -45,7 +45,7 @@ def golden_dir(shared_dir: Path) -> Path:
 
 
 def train_tokenizer(folder: Path, *, dummy_prefix: bool) -> Path:
-    """Trains a small sentencepiece model with what Baichuan's has: user-defined symbols, byte fallback, no normalisation."""
+    """Trains a small sentencepiece model like Baichuan's: user-defined symbols, byte fallback, no normalisation."""
     import sentencepiece
 
     sentences = folder / "sentences.txt"

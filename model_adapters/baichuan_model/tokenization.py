@@ -82,7 +82,7 @@ class BaichuanTokenizer(SentencePieceBackend):
         self.add_bos_token, self.add_eos_token = bool(add_bos_token), bool(add_eos_token)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> tuple[str, ...]:
-        """Saves as transformers does, and with it `add_bos_token` and `add_eos_token`, which transformers leaves out."""
+        """Saves as transformers does, plus `add_bos_token` and `add_eos_token`, which transformers leaves out."""
         files = super().save_pretrained(save_directory, *args, **kwargs)
         file = Path(save_directory) / "tokenizer_config.json"
         config = json.loads(file.read_text(encoding="utf-8"))

@@ -149,26 +149,19 @@ def test_cache_padding_and_whole_pass_agree(tiny_model: BaichuanForCausalLM) -> 
 def test_logits_to_keep_and_loss(tiny_model: BaichuanForCausalLM) -> None:
     ids = torch.arange(12)[None]
     whole = tiny_model(ids, labels=ids)
-    torch.testing.assert_close(tiny_model(ids, logits_to_keep=1).logits, whole.logits[:, -1:], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(
-        tiny_model(ids, logits_to_keep=torch.tensor([2, 5])).logits, whole.logits[:, [2, 5]], atol=1e-4, rtol=1e-4
-    )
+    for keep, expected in ((1, whole.logits[:, -1:]), (torch.tensor([2, 5]), whole.logits[:, [2, 5]])):
+        torch.testing.assert_close(tiny_model(ids, logits_to_keep=keep).logits, expected, atol=1e-4, rtol=1e-4)
     logprobs = whole.logits[0, :-1].log_softmax(-1)
     torch.testing.assert_close(whole.loss, -logprobs.gather(1, ids[0, 1:, None]).mean())
 
 
 def test_generation_with_left_padding(tiny_model: BaichuanForCausalLM) -> None:
     prompts = [[5, 9, 11], [4, 8, 15, 16, 23, 42]]
-    alone = [
-        tiny_model.generate(
-            torch.tensor([p]),
-            attention_mask=torch.ones(1, len(p)),
-            max_new_tokens=6,
-            do_sample=False,
-            eos_token_id=None,
-        )[0, len(p) :].tolist()
-        for p in prompts
-    ]
+    alone = []
+    for prompt in prompts:
+        ids, mask = torch.tensor([prompt]), torch.ones(1, len(prompt))
+        out = tiny_model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=None)
+        alone.append(out[0, len(prompt) :].tolist())
     batch = torch.tensor([[0, 0, 0, *prompts[0]], prompts[1]])
     mask = torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6])
     together = tiny_model.generate(batch, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=None)

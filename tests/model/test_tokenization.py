@@ -1,4 +1,4 @@
-"""The tokenizer gives sentencepiece's own ids, on the real vocabulary and on small ones with and without dummy prefix."""
+"""The tokenizer gives sentencepiece's own ids, on the real vocabulary and on small ones."""
 
 from __future__ import annotations
 
