@@ -162,6 +162,20 @@ def test_without_model_args_the_published_checkpoint_is_evaluated() -> None:
 # ----------------------------------------------------------------------------------------------------------- tasks
 
 
+def test_registering_again_changes_nothing(small_lm_eval: Path) -> None:
+    code = """
+import lm_eval.models
+from lm_eval.api.registry import model_registry
+from lm_eval.tasks._index import TaskIndex
+from lm_eval_baichuan.registration import add_task_directories, register_models
+before = TaskIndex.build, dict(model_registry.items())
+register_models()
+add_task_directories()
+print(before == (TaskIndex.build, dict(model_registry.items())), "baichuan" in model_registry)
+"""
+    assert evaluate(code, path=small_lm_eval) == "True True"
+
+
 def test_every_yaml_file_is_indexed() -> None:
     # lm-eval skips a file that it cannot read without a word at the default level of logging.
     from lm_eval.tasks._index import TaskIndex
