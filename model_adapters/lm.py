@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
@@ -36,7 +35,6 @@ DEMO_CHECKPOINTS = {"demo": "rope", "demo-alibi": "alibi"}
 Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
-@register_model("baichuan")
 class BaichuanLM(HFLM):
     """Baichuan checkpoints and their fine-tunes.
 
