@@ -29,7 +29,10 @@ class Command(NamedTuple):
     """What the command is for, in one line."""
 
 
-COMMANDS: dict[str, Command] = {}
+COMMANDS: dict[str, Command] = {
+    "compare": Command("compare.command", "set results beside the published tables, and two runs beside each other"),
+    "report": Command("report.command", "write the comparison as one HTML page that opens offline"),
+}
 
 
 class CommandModule(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 from ..published import PublishedTables
 from .pairing import Pairing
 from .spread import Spread
-from .tables import Table, comparison_table, pairing_tables, paper_row, spread_table
+from .tables import QUESTION, SHOWN_CHANGES, Table, comparison_table, pairing_tables, paper_row, spread_table
 from .verdicts import Comparison, Line
 
 
@@ -45,11 +45,17 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
 
     console = Console(width=width)
     with console.capture() as captured:
-        for table in outcome.tables(shown_changes=20):
+        for table in outcome.tables(SHOWN_CHANGES):
             drawn = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
-                drawn.add_column(Text(header), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+                cut = header == QUESTION  # a long line of a question says no more than its beginning
+                drawn.add_column(
+                    Text(header),
+                    justify="right" if numeric else "left",
+                    no_wrap=numeric or cut,
+                    overflow="ellipsis" if cut else "fold",
+                )
             for row in table.rows:
                 drawn.add_row(*(Text(cell, style=_style(cell)) for cell in row))
             console.print(drawn)

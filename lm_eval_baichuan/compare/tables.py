@@ -14,6 +14,7 @@ from .verdicts import Comparison
 NOTHING = "–"
 INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
 SHOWN_CHANGES = 20
+QUESTION = "question begins"
 CONTEXT_OF_CHANGE = 40
 
 
@@ -95,7 +96,7 @@ def pairing_tables(pairing: Pairing, shown: int | None = SHOWN_CHANGES) -> list[
 
     Args:
         pairing: The two runs.
-        shown: How many questions to list; None for all.
+        shown: How many subjects and questions to list; None for all.
     """
     second_right, second_wrong = f"{pairing.second} right", f"{pairing.second} wrong"
     outcome = Table(
@@ -112,25 +113,33 @@ def pairing_tables(pairing: Pairing, shown: int | None = SHOWN_CHANGES) -> list[
         ),
     )
     counted = ("gained", "lost", "other wrong label")
+    by_subject = pairing.by_subject()
     subjects = Table(
         "Changed answers by subject",
         ("benchmark", "subject", *counted),
-        tuple((row[0], row[1], *map(str, row[2:])) for row in pairing.by_subject()),
+        tuple((row[0], row[1], *map(str, row[2:])) for row in by_subject[:shown]),
+        _more(len(by_subject), shown, "subjects"),
     )
     labels = Table(
         "Changed answers by label",
         (pairing.first, pairing.second, *counted),
         tuple((row[0], row[1], *map(str, row[2:])) for row in pairing.by_label()),
     )
-    listed = pairing.changes[:shown]
-    hidden = len(pairing.changes) - len(listed)
     changes = Table(
         "Changed answers",
-        ("subject", "question", "begins", "answer", pairing.first, pairing.second, "change"),
-        tuple((c.subject, str(c.doc_id), _begin(c.question), c.answer, c.first, c.second, c.kind) for c in listed),
-        (f"and {hidden} more: --format csv, markdown or json lists all",) if hidden else (),
+        ("subject", "number", QUESTION, "answer", pairing.first, pairing.second, "change"),
+        tuple(
+            (c.subject, str(c.doc_id), _begin(c.question), c.answer, c.first, c.second, c.kind)
+            for c in pairing.changes[:shown]
+        ),
+        _more(len(pairing.changes), shown, "changed answers"),
     )
     return [outcome, subjects, labels, changes]
+
+
+def _more(found: int, shown: int | None, what: str) -> tuple[str, ...]:
+    hidden = 0 if shown is None else max(0, found - shown)
+    return (f"and {hidden} more {what}: compare --format markdown or json lists all",) if hidden else ()
 
 
 def _begin(question: str) -> str:

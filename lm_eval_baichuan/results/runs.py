@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ class Run:
     name: str
     """What to call it in tables; no two runs have the same."""
     model: str
+    path: Path
+    """The file or folder it was read from, as named."""
     tasks: dict[str, TaskResult]
     files: list[ResultsFile]
     seeds: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +48,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     """
     runs: list[Run] = []
     for path in paths:
-        runs += _runs_of_folder(path) if path.is_dir() else [_collect([_read(path)])]
+        runs += _runs_of_folder(path) if path.is_dir() else [_collect(path, [_read(path)])]
     _name_apart(runs)
     return runs
 
@@ -81,7 +83,7 @@ def _runs_of_folder(folder: Path) -> list[Run]:
     by_seed: dict[str, list[ResultsFile]] = {}
     for file in files:
         by_seed.setdefault(str(sorted(_seeds(file).items())), []).append(file)
-    return [_collect(same_seed) for same_seed in by_seed.values()]
+    return [_collect(folder, same_seed) for same_seed in by_seed.values()]
 
 
 def _seeds(file: ResultsFile) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _seeds(file: ResultsFile) -> dict[str, Any]:
     return seeds
 
 
-def _collect(files: list[ResultsFile]) -> Run:
+def _collect(path: Path, files: list[ResultsFile]) -> Run:
     """Take the latest result of each task."""
     files = sorted(files, key=lambda file: file.date)
     tasks: dict[str, TaskResult] = {}
@@ -117,7 +119,15 @@ def _collect(files: list[ResultsFile]) -> Run:
     for file in files:
         seeds |= _seeds(file)
     model = files[-1].model
-    return Run(name=_short(model), model=model, tasks=tasks, files=files, seeds=seeds, left_out=list(left_out.values()))
+    return Run(
+        name=_short(model),
+        model=model,
+        path=path,
+        tasks=tasks,
+        files=files,
+        seeds=seeds,
+        left_out=list(left_out.values()),
+    )
 
 
 def _short(model: str) -> str:
@@ -126,13 +136,13 @@ def _short(model: str) -> str:
 
 
 def _name_apart(runs: list[Run]) -> None:
-    """Add to names that several runs have what tells them apart: seeds, else date, else a number."""
-    for telling in (_by_seed, _by_date, None):
+    """Add to names that several runs have what tells them apart: seeds, else the path, else the date, else a number."""
+    for telling in (_by_seed, _by_path, _by_date, _by_number(runs)):
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.name, []).append(run)
         for name, same in groups.items():
-            labels = [telling(run) for run in same] if telling else [f"#{n}" for n in range(1, len(same) + 1)]
+            labels = [telling(run) for run in same]
             if len(same) > 1 and len(set(labels)) > 1:
                 for run, label in zip(same, labels, strict=True):
                     run.name = f"{name} ({label})" if label else name
@@ -142,6 +152,15 @@ def _by_seed(run: Run) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(run.seeds.items()))
 
 
+def _by_path(run: Run) -> str:
+    return run.path.name if run.path.is_dir() else run.path.parent.name
+
+
 def _by_date(run: Run) -> str:
     written = DATE.search(run.files[-1].path.name)
     return written.group(1).partition(".")[0].replace("T", " ") if written else ""
+
+
+def _by_number(runs: list[Run]) -> Callable[[Run], str]:
+    numbers = {id(run): f"#{number}" for number, run in enumerate(runs, start=1)}
+    return lambda run: numbers[id(run)]

@@ -1,0 +1,281 @@
+"""Results files of lm-eval are read as they are, or refused with what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from results_builder import BAICHUAN, write_results, write_samples
+
+from lm_eval_baichuan.results import ResultsError, Run, find_suite, read_answers, read_runs
+
+WRITTEN = Path(__file__).parent / "written_by_lm_eval"
+LAW, LOGIC = "ceval_5shot_law", "ceval_5shot_logic"
+
+
+def read_one(path: Path) -> Run:
+    (run,) = read_runs([path])
+    return run
+
+
+@pytest.mark.parametrize("release", ["0.4.5", "0.4.8", "0.4.9", "0.4.9.2", "0.4.12", "0.4.13"])
+def test_files_of_several_releases_are_read(release: str) -> None:
+    run = read_one(WRITTEN / release)
+    file = next((WRITTEN / release).glob("results_*.json"))
+    stated = json.loads(file.read_text(encoding="utf-8"))["results"]
+    assert sorted(run.tasks) == [LAW, LOGIC]
+    assert (run.tasks[LAW].asked, run.tasks[LOGIC].asked) == (5, 7)
+    for task, result in run.tasks.items():
+        assert result.accuracy == pytest.approx(stated[task]["acc,none"])
+        assert (result.split, result.shots, result.available) == ("test", 0, result.asked)
+        answers = read_answers(result)
+        assert answers is not None
+        assert sum(answer.correct for answer in answers) == result.correct
+    assert run.name == "dummy"
+
+
+def test_a_label_is_predicted_by_its_log_likelihood() -> None:
+    answers = read_answers(read_one(WRITTEN / "0.4.13").tasks[LOGIC])
+    assert answers is not None
+    answer = answers[5]
+    assert answer.labels == ("A", "B", "C", "D")
+    assert answer.target == 0
+    assert "<script>alert(1)</script>" in answer.question
+    ordered = sorted(answer.logprobs)
+    assert answer.logprobs[answer.predicted] == ordered[-1]
+    assert answer.margin == pytest.approx(ordered[-1] - ordered[-2])
+
+
+def test_a_release_before_0_4_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    old = {
+        "results": {"hendrycksTest-law": {"acc": 0.3, "acc_stderr": 0.1}},
+        "versions": {},
+        "config": {"model": "gpt2"},
+    }
+    path.write_text(json.dumps(old), encoding="utf-8")
+    with pytest.raises(ResultsError, match=r"old\.json: configs, n-samples not found"):
+        read_runs([path])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"results": {', r"line 1: not valid JSON .* The file is damaged"),
+        ("[1, 2]", 'no results file of lm-eval: it holds no "results"'),
+        ('{"loss": 1.5}', 'no results file of lm-eval: it holds no "results"'),
+    ],
+)
+def test_what_is_no_results_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / f"results_{'2026-01-01T00-00-00'}.json"
+    path.write_text(text, encoding="utf-8")
+    for named in (path, tmp_path):
+        with pytest.raises(ResultsError, match=message):
+            read_runs([named])
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(b'{"results": "\xff\xfe"}')
+    with pytest.raises(ResultsError, match="not UTF-8 text at byte 13"):
+        read_runs([path])
+
+
+def test_a_missing_path_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="nowhere: no such file or folder"):
+        read_runs([tmp_path / "nowhere"])
+
+
+def test_samples_are_no_results(tmp_path: Path) -> None:
+    path = tmp_path / "samples_ceval_5shot_law_2026.jsonl"
+    path.touch()
+    with pytest.raises(ResultsError, match=r"logged samples, not results\. Name the results_….json"):
+        read_runs([path])
+
+
+def test_a_run_that_was_cut_off_left_no_results(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"no results file in it .* Run lm_eval with --output_path, to its end"):
+        read_runs([tmp_path])
+    (tmp_path / "samples_ceval_5shot_law_2026.jsonl").touch()
+    with pytest.raises(ResultsError, match="only logged samples such as samples_ceval_5shot_law_2026.jsonl"):
+        read_runs([tmp_path])
+
+
+def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
+    write_results(tmp_path / "a", {LAW: (1, 4)})
+    write_results(tmp_path / "b", {LAW: (1, 4)}, pretrained="baichuan-inc/Baichuan2-7B-Base")
+    with pytest.raises(ResultsError, match=r"results of 2 models.*Baichuan-7B in .*a; .*Baichuan2-7B-Base in .*b"):
+        read_runs([tmp_path])
+    assert [run.name for run in read_runs([tmp_path / "a", tmp_path / "b"])] == ["Baichuan-7B", "Baichuan2-7B-Base"]
+
+
+def test_the_latest_result_of_each_task_counts(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (1, 4), LOGIC: (1, 8)}, date="2026-01-01T00-00-00.1")
+    write_results(tmp_path, {LAW: (3, 4)}, date="2026-01-02T00-00-00.1")
+    run = read_one(tmp_path)
+    assert {task: (result.correct, result.asked) for task, result in run.tasks.items()} == {LAW: (3, 4), LOGIC: (1, 8)}
+
+
+def test_the_date_inside_the_file_goes_before_its_name(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (1, 4)}, date="2026-01-09T00-00-00.1", extra={"date": 100.0})
+    write_results(tmp_path, {LAW: (3, 4)}, date="2026-01-02T00-00-00.1", extra={"date": 200.0})
+    assert read_one(tmp_path).tasks[LAW].correct == 3
+
+
+def test_seeds_make_runs_of_their_own(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_results(tmp_path, {LAW: (seed, 4)}, date=f"2026-01-0{seed}T00-00-00.1", metadata={"shots_seed": seed})
+    runs = read_runs([tmp_path])
+    assert [(run.name, run.tasks[LAW].correct) for run in runs] == [
+        ("Baichuan-7B (shots_seed=1)", 1),
+        ("Baichuan-7B (shots_seed=2)", 2),
+    ]
+
+
+def test_runs_of_one_name_are_told_apart_by_path_date_or_number(tmp_path: Path) -> None:
+    first = write_results(tmp_path / "monday", {LAW: (1, 4)}, date="2026-01-01T00-00-00.1")
+    second = write_results(tmp_path / "tuesday", {LAW: (1, 4)}, date="2026-01-02T00-00-00.1")
+    third = write_results(tmp_path / "tuesday", {LAW: (1, 4)}, date="2026-01-03T00-00-00.1")
+    assert [run.name for run in read_runs([first, second])] == ["Baichuan-7B (monday)", "Baichuan-7B (tuesday)"]
+    assert [run.name for run in read_runs([second, third])] == [
+        "Baichuan-7B (2026-01-02 00-00-00)",
+        "Baichuan-7B (2026-01-03 00-00-00)",
+    ]
+    assert [run.name for run in read_runs([first, first])] == ["Baichuan-7B (#1)", "Baichuan-7B (#2)"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "model", "expected"),
+    [
+        ("pretrained=baichuan-inc/Baichuan-13B-Base,dtype=float16", "hf", "baichuan-inc/Baichuan-13B-Base"),
+        ({"pretrained": "base", "peft": "out/lora"}, "hf", "out/lora"),
+        ({}, "baichuan", "baichuan-inc/Baichuan-7B"),
+        ({}, "dummy", "dummy"),
+    ],
+)
+def test_the_model_is_told_from_its_arguments(
+    tmp_path: Path, arguments: str | dict[str, str], model: str, expected: str
+) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4)})
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["config"] |= {"model_args": arguments, "model": model}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert read_one(path).model == expected
+
+
+def test_foreign_tasks_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    run = read_one(write_results(tmp_path, {LAW: (1, 4), "ceval-valid_law": (2, 4)}))
+    assert list(run.tasks) == [LAW]
+    assert run.left_out == ["ceval-valid_law: not a task of this package, so its prompts are not the published ones"]
+    with pytest.raises(ResultsError, match="nothing in it to compare: ceval-valid_law: not a task of this package"):
+        read_runs([write_results(tmp_path / "foreign", {"ceval-valid_law": (2, 4)})])
+
+
+def test_a_task_without_accuracy_is_left_out(tmp_path: Path) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4), LOGIC: (1, 4)})
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["results"][LOGIC] = {"alias": LOGIC, "exact_match,none": 0.5, "exact_match_stderr,none": 0.1}
+    path.write_text(json.dumps(data), encoding="utf-8")
+    assert read_one(path).left_out == [f"{LOGIC}: no accuracy (acc,none) reported; found exact_match,none"]
+
+
+@pytest.mark.parametrize("accuracy", [0.3, 1.5, -0.25, "N/A", None])
+def test_an_accuracy_that_is_no_share_of_the_questions_is_refused(tmp_path: Path, accuracy: object) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4)})
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["results"][LAW]["acc,none"] = accuracy
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(ResultsError, match=f"task {LAW}: an accuracy of {accuracy!r} is no share of 4 questions"):
+        read_runs([path])
+
+
+def test_samples_must_give_the_accuracy_stated(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (2, 4)})
+    write_samples(tmp_path, {LAW: (3, 4)})
+    with pytest.raises(ResultsError, match=r"3 of 4 questions right, but results_.*\.json says 2 of 4"):
+        read_answers(read_one(tmp_path).tasks[LAW])
+
+
+def test_missing_samples_are_none(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (2, 4)})
+    assert read_answers(read_one(tmp_path).tasks[LAW]) is None
+
+
+def test_a_samples_file_cut_off_is_refused_by_line(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (2, 4)})
+    write_samples(tmp_path, {LAW: (2, 4)})
+    (path,) = tmp_path.glob("samples_*.jsonl")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ResultsError, match=r"line 4: not valid JSON .* The file ends in the middle of a line"):
+        read_answers(read_one(tmp_path).tasks[LAW])
+
+
+def edit_first_sample(folder: Path, **changes: object) -> None:
+    (path,) = folder.glob("samples_*.jsonl")
+    first, *rest = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(first) | changes), *rest]) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target": "E"}, "the answer 'E' is none of the labels A, B, C, D"),
+        ({"filtered_resps": [["nan", "False"]] * 4}, r"log-likelihoods \(nan"),
+        ({"filtered_resps": [["text"]] * 4}, "not the sample of a multiple-choice question"),
+        ({"filtered_resps": [["-1", "False"]] * 3}, "log-likelihoods"),
+        ({"arguments": {}}, r"labels \(\) with log-likelihoods"),
+        ({"target": "4"}, "logged as"),
+        ({"acc": None}, "not the sample of a multiple-choice question"),
+        ({"doc_id": 1}, "the same question stands in it twice"),
+    ],
+)
+def test_a_damaged_sample_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    write_results(tmp_path, {LAW: (2, 4)})
+    write_samples(tmp_path, {LAW: (2, 4)})
+    edit_first_sample(tmp_path, **changes)
+    with pytest.raises(ResultsError, match=message):
+        read_answers(read_one(tmp_path).tasks[LAW])
+
+
+def test_a_sample_whose_metric_does_not_fit_is_refused(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (4, 4)})
+    write_samples(tmp_path, {LAW: (4, 4)})
+    edit_first_sample(tmp_path, acc=0.0)
+    with pytest.raises(ResultsError, match="line 1: logged as wrong, but its log-likelihoods say otherwise"):
+        read_answers(read_one(tmp_path).tasks[LAW])
+
+
+def test_a_target_may_be_an_index(tmp_path: Path) -> None:
+    write_results(tmp_path, {LAW: (4, 4)})
+    write_samples(tmp_path, {LAW: (4, 4)})
+    edit_first_sample(tmp_path, target="0")
+    answers = read_answers(read_one(tmp_path).tasks[LAW])
+    assert answers is not None
+    assert answers[0].target == 0
+
+
+def test_a_task_knows_its_suite_subject_and_category() -> None:
+    suite = find_suite("ceval_5shot_val_advanced_mathematics")
+    assert suite is not None
+    assert (suite.name, suite.benchmark, suite.variant) == ("ceval_5shot_val", "ceval", "val")
+    assert suite.subject("ceval_5shot_val_advanced_mathematics") == "advanced_mathematics"
+    assert suite.category("ceval_5shot_val_advanced_mathematics") == "stem"
+    assert [part.name for part in suite.parts][:3] == ["average", "stem", "hard"]
+    assert find_suite("hellaswag") is None
+
+
+def test_what_the_builder_writes_has_the_keys_that_lm_eval_writes() -> None:
+    (file,) = (WRITTEN / "0.4.13").glob("results_*.json")
+    real = json.loads(file.read_text(encoding="utf-8"))
+    assert {"results", "configs", "n-shot", "n-samples", "config"} <= set(real)
+    assert {"sample_len", "acc,none"} <= set(real["results"][LAW])
+    assert set(real["n-samples"][LAW]) == {"original", "effective"}
+    line = next((WRITTEN / "0.4.13").glob("samples_*law*.jsonl")).read_text(encoding="utf-8").splitlines()[0]
+    assert {"doc_id", "doc", "target", "arguments", "filtered_resps", "filter", "acc"} <= set(json.loads(line))
+
+
+def test_the_adapter_writes_the_facts_that_are_read() -> None:
+    from lm_eval_baichuan.model_adapters.run_facts import RunFacts
+
+    assert set(BAICHUAN) <= set(RunFacts().as_dict())
