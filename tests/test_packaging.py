@@ -31,6 +31,8 @@ assert "baichuan" in model_registry
 from lm_eval.tasks._index import TaskIndex
 (directory,) = TaskIndex.build.plugin_directories
 print(len(TaskIndex.build([directory])))
+from lm_eval.tasks._yaml_loader import load_yaml
+assert callable(load_yaml(directory / "ceval_5shot" / "ceval_5shot_law.yaml")["custom_dataset"])
 from importlib.metadata import distribution
 for entry_point in distribution("lm-eval-baichuan").entry_points:
     assert importlib.util.find_spec(entry_point.module), entry_point
