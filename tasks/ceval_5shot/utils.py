@@ -232,8 +232,9 @@ def make_dataset(
 
     Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
     those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``instruction`` (the text
-    before the shots), ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``, ``question_length`` and
-    ``shot_lengths`` (in characters, each shot with its answer and delimiters, in order).
+    before the shots), ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``, and in characters
+    ``description_length`` (of the instruction), ``question_length`` and ``shot_lengths`` (of each shot with its answer
+    and delimiters, in order).
 
     Args:
         shots: The rows to answer in advance, in order.
@@ -269,6 +270,7 @@ def make_dataset(
         document["instruction"] = instruction
         for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
             document[rule] = protocol[rule]
+        document["description_length"] = len(instruction)
         document["question_length"] = len(document["prompt"])
         document["shot_lengths"] = [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in own_shots]
         documents.append(document)
