@@ -44,7 +44,7 @@ def _questions(part: Part, results: Sequence[TaskResult], figure: Figure) -> Ite
         yield _blocks(f"subset: {len(results)} of {len(part.tasks)} subjects")
     asked, available = sum(r.asked for r in results), sum(r.available for r in results)
     if asked < available:
-        limits = {str(r.file.config["limit"]) for r in results if r.file.config.get("limit") is not None}
+        limits = {f"{r.file.config['limit']:g}" for r in results if r.file.config.get("limit") is not None}
         chosen = f"--limit {', '.join(sorted(limits))}" if limits else "chosen samples"
         yield _blocks(f"{chosen}: {asked} of {available} questions")
     if any(r.metadata.get("own_data") for r in results):

@@ -46,14 +46,14 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
     console = Console(width=width)
     with console.capture() as captured:
         for table in outcome.tables(SHOWN_CHANGES):
-            drawn = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+            drawn = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD, padding=0)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
                     Text(header),
                     justify="right" if numeric else "left",
-                    no_wrap=numeric or cut,
+                    no_wrap=numeric or cut or header == "verdict",
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:

@@ -55,7 +55,7 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
         )
         for line in comparison.lines
     )
-    headers = ("benchmark", "ours", f"{100 * confidence:g} % interval", "published", "diff.", "n", "verdict")
+    headers = ("benchmark", "ours", f"{100 * confidence:g} % CI", "published", "diff.", "n", "verdict")
     return Table(f"{comparison.run.name} against {against}", headers, rows, tuple(_footnotes(comparison)))
 
 
@@ -64,14 +64,20 @@ def _footnotes(comparison: Comparison) -> list[str]:
 
     What sets a category apart sets its average apart too, so that is said once.
     """
+    holding: dict[str, dict[str, None]] = {}
     averages = [line for line in comparison.lines if line.part == AVERAGE]
-    footnotes = [f"{line.title} is not comparable: {reason}" for line in averages for reason in line.reasons]
-    footnotes += [f"{line.title}: {note}" for line in averages for note in line.notes]
+    for line in averages:
+        for reason in line.reasons:
+            holding.setdefault(f"not comparable: {reason}", {})[line.title] = None
+    for line in averages:
+        for note in line.notes:
+            holding.setdefault(note, {})[line.title] = None
     for line in averages:
         if line.figure:
-            footnotes.append(f"{line.title}, published {line.figure.printed}: {line.figure.source}")
-            footnotes.append(f"{line.title}, published protocol: {line.figure.protocol}")
-    return list(dict.fromkeys(footnotes)) + [f"left out: {reason}" for reason in comparison.run.left_out]
+            holding.setdefault(f"published {line.figure.printed}: {line.figure.source}", {})[line.title] = None
+            holding.setdefault(f"published protocol: {line.figure.protocol}", {})[line.title] = None
+    footnotes = [f"{', '.join(titles)}: {text}" for text, titles in holding.items()]
+    return footnotes + [f"left out: {reason}" for reason in comparison.run.left_out]
 
 
 def spread_table(spreads: Sequence[Spread]) -> Table:

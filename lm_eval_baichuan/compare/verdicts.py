@@ -68,7 +68,7 @@ def compare(run: Run, against: PublishedModel | None, published: PublishedTables
     row = against or published.find(run.model)
     lines = [
         line
-        for suite in run.suites()
+        for suite in suites_of(run, published)
         for part in suite.parts
         if (results := run.results_of(part.tasks))
         for line in _lines(run, suite, part, results, row, published, confidence)
@@ -128,6 +128,12 @@ def _lines(
             )
         )
     return lines
+
+
+def suites_of(run: Run, published: PublishedTables) -> list[Suite]:
+    """Return a run's suites in the order of the published tables; those of no published benchmark come last."""
+    order = list(published.benchmarks)
+    return sorted(run.suites(), key=lambda s: order.index(s.benchmark) if s.benchmark in order else len(order))
 
 
 def suite_title(suite: Suite, published: PublishedTables) -> str:

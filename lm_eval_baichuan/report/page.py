@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__
 from ..compare.formats import Outcome, latex_table, markdown_table
 from ..compare.tables import comparison_table, pairing_tables, paper_row, spread_table
-from ..compare.verdicts import suite_title
+from ..compare.verdicts import suite_title, suites_of
 from ..results import Answer, Run
 from .analysis import calibration, confusion, subjects
 from .charts import calibration_chart, margins_chart, page_colours, parts_chart, style, subjects_chart, to_svg
@@ -92,7 +92,7 @@ def _category_charts(outcome: Outcome) -> list[dict[str, Any]]:
 def _suites(runs: Sequence[Run], outcome: Outcome) -> list[dict[str, Any]]:
     suites: list[dict[str, Any]] = []
     for run in runs:
-        for suite in run.suites():
+        for suite in suites_of(run, outcome.published):
             found = subjects(run, suite, outcome.confidence)
             title = suite_title(suite, outcome.published)
             description = f"{title} by subject; the table below holds the same"
@@ -104,7 +104,7 @@ def _suites(runs: Sequence[Run], outcome: Outcome) -> list[dict[str, Any]]:
 def _behaviours(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> list[dict[str, Any]]:
     behaviours: list[dict[str, Any]] = []
     for run, by_task in zip(runs, logged, strict=True):
-        for suite in run.suites():
+        for suite in suites_of(run, outcome.published):
             answers = [answer for task in suite.tasks for answer in by_task.get(task, [])]
             if not answers:
                 continue
