@@ -65,6 +65,7 @@ def style(colours: Colours) -> Iterator[None]:
         "font.size": 10,
         "legend.frameon": False,
         "svg.fonttype": "none",
+        "svg.hashsalt": "lm-eval-baichuan",  # the same chart is always written the same
         "text.color": colours["ink"],
         "xtick.color": colours["ink"],
         "ytick.color": colours["ink"],
@@ -199,6 +200,7 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
     for role, stand_in in page_colours().items():
         svg = svg.replace(stand_in, f"var(--{role})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)

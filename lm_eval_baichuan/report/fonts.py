@@ -7,6 +7,8 @@ import functools
 SAMPLE = "中国科学题"
 KNOWN = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
 """Tried first, so that of several fonts the one drawn for simplified Chinese is taken."""
+EMPTY = ("lastresort", "adobeblank")
+"""Fonts that claim every glyph and draw each as a box, or as nothing; matplotlib brings one itself."""
 
 
 @functools.cache
@@ -18,6 +20,8 @@ def chinese_font() -> str | None:
         return (KNOWN.index(entry.name) if entry.name in KNOWN else len(KNOWN), entry.name)
 
     for entry in sorted(fontManager.ttflist, key=rank):
+        if entry.name.replace(" ", "").lower().startswith(EMPTY):
+            continue
         try:
             characters = get_font(entry.fname).get_charmap()
         except (OSError, RuntimeError):
