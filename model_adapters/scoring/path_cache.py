@@ -44,10 +44,3 @@ class PathCache:
     def discard(self) -> None:
         """Forgets what was staged; the path is again what it was before the row."""
         self._staged = {}
-
-    def first_non_finite_layer(self) -> int | None:
-        """The first layer whose kept keys or values are not all finite, or None."""
-        for layer, tensors in sorted(self._kept.items()):
-            if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-                return layer
-        return None

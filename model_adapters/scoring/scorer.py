@@ -14,14 +14,15 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
 from ..errors import BaichuanError, NonFiniteLogitsError, RequestError
-from ..trie import Row, TokenTrie, build_trie, cut_row
+from ..nonfinite import non_finite_error
+from ..trie import Row, TokenTrie, ancestors_within, build_trie, cut_row
 from ..trie.build import TokenIds
 from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, trie_attention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention
 from .path_cache import PathCache
 from .progress import Progress
-from .read_out import first_non_finite, read_out
+from .read_out import read_out
 
 AttentionKind = Literal["blockwise", "dense", "flex"]
 
@@ -168,7 +169,7 @@ class TrieScorer:
                 if self.token_budget == 1 or not is_out_of_memory(error):
                     raise
                 # Only the text of the error leaves this block: the error itself holds the row's tensors.
-                message = str(error).partition("\n")[0]
+                message = f"{type(error).__name__}: {error}".partition("\n")[0]
             else:
                 cache.commit()
                 return row, answer
@@ -189,17 +190,13 @@ class TrieScorer:
         position = torch.from_numpy(trie.read_node[reads] - row.start)
         target = torch.from_numpy(trie.read_target[reads])
 
-        def answer() -> tuple[torch.Tensor, torch.Tensor]:
-            return read_out(self._head, self._hidden(trie, row, cache), position, target)
+        def non_finite_at(node: int) -> NonFiniteLogitsError:
+            keys = row.keys[: len(row.path) + node + 1]
+            request = [*keys[ancestors_within(trie, keys, row.start + node)], row.start + node]
+            return non_finite_error(self._model, torch.from_numpy(trie.token[request])[None].to(self._device))
 
-        try:
-            logprob, is_greedy = answer()
-        except NonFiniteLogitsError as error:
-            where = first_non_finite(self._model, cache, lambda: self._hidden(trie, row, cache))
-            raise NonFiniteLogitsError(
-                f"{error} First non-finite values: {where}. Try dtype=bfloat16 or float32; if they remain, the "
-                "checkpoint is damaged."
-            ) from None
+        hidden = self._hidden(trie, row, cache)
+        logprob, is_greedy = read_out(self._head, hidden, position, target, non_finite_at)
         return logprob.numpy(), is_greedy.numpy()
 
     def _hidden(self, trie: TokenTrie, row: Row, cache: PathCache) -> torch.Tensor:
