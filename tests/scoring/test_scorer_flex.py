@@ -1,4 +1,4 @@
-"""FlexAttention gives the same scores: compiled for the CPU where there is a compiler, and on a GPU where there is one."""
+"""FlexAttention gives the same scores: compiled for the CPU where there is g++, and on a GPU where there is one."""
 
 import shutil
 from collections.abc import Iterator
