@@ -155,7 +155,8 @@ def test_without_model_args_the_published_checkpoint_is_evaluated() -> None:
     # lm-eval's command line hands over an empty dictionary, simple_evaluate an empty string; there is no hub in tests.
     code = """
 from lm_eval.api.registry import get_model
-for create, nothing in (get_model("baichuan").create_from_arg_obj, {}), (get_model("baichuan").create_from_arg_string, ""):
+model = get_model("baichuan")
+for create, nothing in (model.create_from_arg_obj, {}), (model.create_from_arg_string, ""):
     try:
         create(nothing)
     except ValueError as error:
