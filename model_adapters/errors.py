@@ -20,5 +20,13 @@ class RequestError(BaichuanError):
     """A request cannot be asked of this model as it stands (label tokens, length, chat form)."""
 
 
+class QuantizationError(BaichuanError):
+    """A quantization that was asked for, or that a checkpoint brings, cannot be run here."""
+
+
+class DoesNotFitError(BaichuanError):
+    """By the estimate the run needs more memory than the device has free."""
+
+
 class NonFiniteLogitsError(BaichuanError):
     """The model returned NaN or infinite logits, so no answer may be read from them."""

@@ -137,7 +137,8 @@ def tensor_shapes(file: Path) -> dict[str, Shape]:
                 return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
         # Older files are plain pickles, which cannot be memory-mapped.
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-        return {name: tuple(tensor.shape) for name, tensor in state.items()}
+        # What is no tensor (quantizers pickle lists of their internals) has no shape and fits no model.
+        return {name: tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file}: refused. It is not a plain file of tensors: loading it would run code, or it is damaged "

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
@@ -27,9 +26,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .checkpoint import check_tensors, hub_arguments, local_checkpoint, modelling_source
 from .configuration import BaichuanConfig
-from .family import settle_family
+from .pretrained import BaichuanPreTrainedModel
 
 
 def rotary_cos_sin(positions: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,56 +188,6 @@ class BaichuanDecoderLayer(GradientCheckpointingLayer):
         """Shape [batch, query, hidden] in and out; `kwargs` go to the attention."""
         hidden = hidden + self.self_attn(self.input_layernorm(hidden), **kwargs)
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
-
-
-class BaichuanPreTrainedModel(PreTrainedModel):
-    """What transformers needs to know about the family."""
-
-    config: BaichuanConfig
-    config_class = BaichuanConfig
-    base_model_prefix = "model"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["BaichuanDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
-    _supports_sdpa = True
-    _supports_attention_backend = True
-    # Only Baichuan-7B's state dict has these; they are recomputed from the configuration.
-    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq$"]
-
-    def __init__(self, config: BaichuanConfig, *args: Any, **kwargs: Any) -> None:
-        """Settles the architecture, so that a configuration that leaves it open stops here."""
-        settle_family(config, where=config.name_or_path or "this configuration")
-        super().__init__(config, *args, **kwargs)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, config: Any = None, **kwargs: Any) -> Any:
-        """Loads a checkpoint folder or hub repository; arguments as for transformers.
-
-        Beyond what transformers checks, every tensor must be there, with the right shape, and no other; the
-        checkpoint's Python is never run, whatever `trust_remote_code` says.
-
-        Raises:
-            CheckpointError: A file or tensor is missing, damaged, unexpected or misshapen, or the architecture is open.
-        """
-        kwargs.pop("trust_remote_code", None)
-        if kwargs.get("state_dict") is not None or kwargs.get("gguf_file") is not None:
-            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
-        folder = local_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
-        if not isinstance(config, BaichuanConfig):
-            config, kwargs = BaichuanConfig.from_pretrained(config or folder, return_unused_kwargs=True, **kwargs)
-        settle_family(config, where=str(pretrained_model_name_or_path), source=modelling_source(folder))
-        if getattr(config, "quantization_config", None) is None:  # a quantized file has other tensors by design
-            with torch.device("meta"):
-                expected = cls(config).state_dict()
-            check_tensors(
-                folder,
-                {name: tuple(tensor.shape) for name, tensor in expected.items()},
-                ignored=cls._keys_to_ignore_on_load_unexpected,
-            )
-        model = super().from_pretrained(folder, *args, config=config, **kwargs)
-        loaded = model[0] if isinstance(model, tuple) else model
-        loaded.config.name_or_path = str(pretrained_model_name_or_path)
-        return model
 
 
 class BaichuanModel(BaichuanPreTrainedModel):

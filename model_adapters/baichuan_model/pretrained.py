@@ -1,0 +1,88 @@
+"""Loading: what transformers needs to know about the family, and the checks that it does not make.
+
+Transformers warns about missing tensors and fills them with random numbers; here every difference stops the run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from .checkpoint import check_tensors, hub_arguments, local_checkpoint, modelling_source
+from .configuration import BaichuanConfig
+from .family import settle_family
+from .quantized import check_quantized, read_quantization
+from .stored_tensors import StoredTensors
+
+
+class BaichuanPreTrainedModel(PreTrainedModel):
+    """What transformers needs to know about the family."""
+
+    config: BaichuanConfig
+    config_class = BaichuanConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["BaichuanDecoderLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    # Only Baichuan-7B's state dict has these; they are recomputed from the configuration.
+    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq$"]
+
+    def __init__(self, config: BaichuanConfig, *args: Any, **kwargs: Any) -> None:
+        """Settles the architecture, so that a configuration that leaves it open stops here."""
+        settle_family(config, where=config.name_or_path or "this configuration")
+        super().__init__(config, *args, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str, *args: Any, config: Any = None, **kwargs: Any) -> Any:
+        """Loads a checkpoint folder or hub repository; arguments as for transformers.
+
+        Beyond what transformers checks, every tensor must be there, with the right shape, and no other; the
+        checkpoint's Python is never run, whatever `trust_remote_code` says.
+
+        Raises:
+            CheckpointError: A file or tensor is missing, damaged, unexpected or misshapen, or the architecture is open.
+            QuantizationError: The weights are quantized in a form that cannot be read here.
+        """
+        kwargs.pop("trust_remote_code", None)
+        if kwargs.get("state_dict") is not None or kwargs.get("gguf_file") is not None:
+            return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
+        folder = local_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        if not isinstance(config, BaichuanConfig):
+            config, kwargs = BaichuanConfig.from_pretrained(config or folder, return_unused_kwargs=True, **kwargs)
+        settle_family(config, where=str(pretrained_model_name_or_path), source=modelling_source(folder))
+        quantized_before = read_quantization(folder, config)
+        if not quantized_before:  # a quantized file has other tensors by design
+            with torch.device("meta"):
+                expected = cls(config).state_dict()
+            check_tensors(
+                folder,
+                {name: tuple(tensor.shape) for name, tensor in expected.items()},
+                ignored=cls._keys_to_ignore_on_load_unexpected,
+            )
+        model = super().from_pretrained(folder, *args, config=config, **kwargs)
+        loaded = model[0] if isinstance(model, tuple) else model
+        if quantized_before or kwargs.get("quantization_config") is not None:
+            check_quantized(loaded)
+        loaded.config.name_or_path = str(pretrained_model_name_or_path)
+        return model
+
+    @staticmethod
+    def _load_pretrained_model(
+        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Hands transformers tensors that leave no second copy in memory; all else is its own."""
+        if state_dict is not None or not checkpoint_files or load_config.disable_mmap:
+            return PreTrainedModel._load_pretrained_model(
+                model, state_dict, checkpoint_files, load_config, *args, **kwargs
+            )
+        stored = StoredTensors(checkpoint_files)
+        try:
+            return PreTrainedModel._load_pretrained_model(
+                model, stored.by_name, checkpoint_files, load_config, *args, **kwargs
+            )
+        finally:
+            stored.close()
