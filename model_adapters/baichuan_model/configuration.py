@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from .tensor_parallel import PLAN, available_plan
+
 
 class BaichuanConfig(PreTrainedConfig):
     """One configuration for the whole family; the sizes default to those of Baichuan-7B.
@@ -27,6 +29,7 @@ class BaichuanConfig(PreTrainedConfig):
 
     model_type = "baichuan"
     keys_to_ignore_at_inference = ["past_key_values"]
+    base_model_tp_plan = available_plan(PLAN)
 
     vocab_size: int = 64000
     hidden_size: int = 4096

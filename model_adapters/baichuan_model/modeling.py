@@ -28,6 +28,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration import BaichuanConfig
 from .pretrained import BaichuanPreTrainedModel
+from .tensor_parallel import HEAD_PLAN, available_plan, heads_here
 
 
 def rotary_cos_sin(positions: torch.Tensor, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,7 +131,7 @@ class BaichuanAttention(nn.Module):
         """Float32 slopes, shape [heads], of an ALiBi model; None with RoPE. For attention functions without a mask."""
         if self.config.position_embedding != "alibi":
             return None
-        return alibi_slopes(self.num_heads, self.o_proj.weight.device)
+        return alibi_slopes(self.num_heads, self.o_proj.weight.device)[heads_here(self.W_pack.weight, self.num_heads)]
 
     def forward(
         self,
@@ -149,6 +150,8 @@ class BaichuanAttention(nn.Module):
         if past_key_values is not None:
             k, v = past_key_values.update(k, v, self.layer_idx)
         dtype = q.dtype
+        if attention_mask is not None and attention_mask.shape[1] > q.shape[1]:  # the bias of all heads, some not here
+            attention_mask = attention_mask[:, heads_here(self.W_pack.weight, self.num_heads)]
         if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
             # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
             q, k, v = q.float(), k.float(), v.float()
@@ -281,6 +284,8 @@ class NormHead(nn.Linear):
 class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
     """The decoder with its head: logits over the vocabulary."""
 
+    _tp_plan = available_plan(HEAD_PLAN)
+
     def __init__(self, config: BaichuanConfig) -> None:
         """Builds the model that `config` describes."""
         super().__init__(config)
@@ -288,6 +293,12 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
         head = NormHead if config.norm_head else nn.Linear
         self.lm_head = head(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
+
+    def _get_resized_lm_head(self, old_lm_head: nn.Linear, *args: Any, **kwargs: Any) -> nn.Linear:
+        # Transformers builds a plain head; the rows of a NormHead stay normalised when there are more of them.
+        head = super()._get_resized_lm_head(old_lm_head, *args, **kwargs)
+        head.__class__ = type(old_lm_head)
+        return head
 
     def forward(
         self,

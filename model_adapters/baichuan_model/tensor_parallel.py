@@ -1,0 +1,56 @@
+"""How the family is split over several devices that each hold a part of every layer (tensor parallelism).
+
+Queries, keys and values of a head stay on one device: ``W_pack`` has rows [Q; K; V], so each device takes its share of
+each third, through transformers' style for packed projections with three parts. A device then has a slice of the heads,
+and for ALiBi the same slice of the slopes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+W_PACK_STYLE = "baichuan_w_pack"
+
+PLAN = {
+    "layers.*.self_attn.W_pack": W_PACK_STYLE,
+    "layers.*.self_attn.o_proj": "rowwise",
+    "layers.*.mlp.gate_proj": "colwise",
+    "layers.*.mlp.up_proj": "colwise",
+    "layers.*.mlp.down_proj": "rowwise",
+}
+HEAD_PLAN = {"lm_head": "colwise_gather_output"}
+
+
+def available_plan(plan: dict[str, str]) -> dict[str, str] | None:
+    """Returns `plan` where the installed transformers can split a packed projection in three, else None."""
+    return plan if _register_w_pack_style() else None
+
+
+def _register_w_pack_style() -> bool:
+    if not torch.distributed.is_available():
+        return False
+    try:
+        from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
+
+        style = PackedColwiseParallel(split_factor=3)
+    except (ImportError, TypeError):  # releases of transformers that only split in two
+        return False
+    if W_PACK_STYLE not in ALL_PARALLEL_STYLES:
+        ALL_PARALLEL_STYLES.register(W_PACK_STYLE, style)
+    return True
+
+
+def heads_here(weight: torch.Tensor, num_heads: int) -> slice:
+    """Which of a layer's heads this device has, by how its ``W_pack`` weight is split; all of them as a rule.
+
+    Args:
+        weight: The weight of ``W_pack``.
+        num_heads: The number of heads of the whole layer, divisible by the number of devices.
+    """
+    mesh: Any = getattr(weight, "device_mesh", None)
+    if mesh is None:
+        return slice(0, num_heads)
+    share = num_heads // mesh.size()
+    return slice(mesh.get_local_rank() * share, (mesh.get_local_rank() + 1) * share)
