@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -12,6 +13,8 @@ from scoring_cases import FAMILIES, VOCABULARY, WINDOW, Request, ragged_cases, t
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lm_eval_baichuan.model_adapters.scoring import Score, TrieScorer, attention, score_one_by_one
+from lm_eval_baichuan.model_adapters.scoring.attention import BlockwiseAttention, DenseAttention
+from lm_eval_baichuan.model_adapters.trie import build_trie, cut_row, visible
 
 MODELS = [*FAMILIES, "llama-grouped"]
 CASES = ragged_cases()
@@ -142,6 +145,26 @@ def test_bfloat16_is_as_near_to_float32_as_plain_batches_are(family: str, kind: 
     trie_error, batch_error = (by_trie - exact).abs().mean(), (by_batch - exact).abs().mean()
     # Both are rounding noise around the same values; 576 scores leave the ratio of their means a few percent of chance.
     assert 0 < trie_error <= 1.1 * batch_error
+
+
+@pytest.mark.parametrize("kind", [BlockwiseAttention, DenseAttention])
+def test_alibi_in_bfloat16_loses_nothing_but_the_last_rounding(kind: Any) -> None:
+    """Bias, scores and softmax are exact; a bias rounded to bfloat16 is off by far more."""
+    prefix = list(range(600))
+    trie = build_trie([([*prefix, 1000 + n, *range(50)], [1]) for n in range(4)])
+    row = cut_row(trie, 0, np.empty(0, dtype=np.int64), len(trie))
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 1, 4, len(trie), 16).to(torch.bfloat16)
+    slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8])
+    found = kind(trie, row, alibi=True, device=torch.device("cpu"))(query, key, value, slopes, 0.25)
+
+    nodes, depth = torch.arange(len(trie)), torch.from_numpy(trie.depth).double()
+    bias = -slopes[:, None, None] * (depth[:, None] - depth)
+    hidden = ~visible(nodes[:, None], nodes, torch.from_numpy(trie.end))
+    scores = query.double() @ key.double().mT * 0.25 + bias.masked_fill(hidden, -torch.inf)
+    exact = (scores.softmax(dim=-1) @ value.double()).transpose(1, 2)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lm_eval_baichuan.model_adapters.trie import Row, TokenTrie, build_trie, cut_row
+from lm_eval_baichuan.model_adapters.trie import Row, TokenTrie, ancestors_within, build_trie, cut_row
 
 ids = st.lists(st.integers(0, 1), min_size=1, max_size=8)
 tries = st.lists(st.tuples(ids, ids), min_size=1, max_size=12).map(build_trie)
@@ -41,6 +41,13 @@ def test_the_path_of_a_row_is_its_first_nodes_ancestors(trie: TokenTrie, budget:
     for row in rows:
         assert row.path.tolist() == ancestors(trie, row.start)
     assert rows[-1].keep.tolist() == []
+
+
+@given(tries)
+def test_ancestors_do_not_include_the_node(trie: TokenTrie) -> None:
+    nodes = np.arange(len(trie))
+    for node in nodes:
+        assert ancestors_within(trie, nodes, node).tolist() == ancestors(trie, node)
 
 
 @given(tries, st.lists(st.integers(1, 9), min_size=40, max_size=40))
