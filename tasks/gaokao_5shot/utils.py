@@ -291,8 +291,9 @@ def github_file(repository: str, commit: str, path: str) -> tuple[bytes, str]:
     """Return a file of a GitHub repository at a commit, and its address; the cache of ``datasets`` keeps the file."""
     home = os.environ.get(GITHUB_VARIABLE, "https://raw.githubusercontent.com").rstrip("/")
     address = f"{home}/{repository}/{commit}/{path}"
+    once = datasets.DownloadConfig(use_etag=False)  # what an address with a commit names never changes
     try:
-        return Path(datasets.DownloadManager().download(address)).read_bytes(), address
+        return Path(datasets.DownloadManager(download_config=once).download(address)).read_bytes(), address
     except OSError as error:
         raise ConnectionError(
             f"{address} could not be downloaded ({error}). Name a mirror in the environment variable "

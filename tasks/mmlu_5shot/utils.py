@@ -236,8 +236,9 @@ def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) 
     rows: list[dict[str, str]] = []
     try:
         header = list(columns) if columns else next(reader, [])
+        next_line = reader.line_num + 1
         for cells in reader:
-            where = f"{source}, line {reader.line_num}"
+            where, next_line = f"{source}, line {next_line}", reader.line_num + 1  # a row may take several lines
             if len(cells) != len(header):
                 raise ValueError(f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)}).")
             rows.append({**dict(zip(header, cells, strict=True)), "source": where})

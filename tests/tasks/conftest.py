@@ -52,10 +52,11 @@ def source(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
 def load() -> Callable[..., dict[str, Any]]:
     """Load tasks by name: ``load("ceval_5shot", data_dir=...)`` gives tasks by name."""
 
-    def load_tasks(*names: str, include_path: Path = TASKS, **metadata: Any) -> dict[str, Any]:
+    def load_tasks(*names: str, **metadata: Any) -> dict[str, Any]:
         from lm_eval.tasks import TaskManager
 
-        manager = TaskManager(include_path=str(include_path), include_defaults=False, metadata=metadata)
+        folders = {str(TASKS / f"{name.partition('_5shot')[0]}_5shot") for name in names}
+        manager = TaskManager(include_path=sorted(folders), include_defaults=False, metadata=metadata)
         tasks: dict[str, Any] = manager.load(list(names))["tasks"]
         return tasks
 

@@ -88,7 +88,7 @@ def drawn(rows: list[dict[str, str]], subject: str, seed: int) -> tuple[list[int
     """The split that the READMEs of gaokao_5shot and agieval_5shot describe, as row numbers: shots, then questions."""
 
     def key(row: dict[str, str]) -> str:
-        fields = [str(seed), subject] + [row[field] for field in row if field != "id"]
+        fields = [str(seed), subject, *row.values()]
         return hashlib.sha256(json.dumps(fields, ensure_ascii=False).encode("utf-8")).hexdigest()
 
     texts = [(row.get("passage"), row["question"]) for row in rows]
@@ -113,7 +113,7 @@ def gaokao(data: Path, subject: str, name: str, file: str, seed: int = 0) -> Ite
     instruction = f"以下是中国关于{name}考试的单项选择题，请选出其中的正确答案。\n\n"
 
     def example(number: int) -> str:
-        return rows[number]["question"].strip() + "\n答案："
+        return str(rows[number]["question"]).strip() + "\n答案："
 
     shot_texts = tuple(example(number) + rows[number]["answer"] + "\n" for number in shots)
     for number in questions:
@@ -131,7 +131,11 @@ def agieval(data: Path, subject: str, name: str, file: str, english: bool, seed:
             rows.append({**kept, **options, "answer": row["label"][0]})
     shots, questions = drawn(rows, subject, seed)
     if english:
-        instruction, cue, delimiter = "The following are multiple choice questions (with answers) about ", "Answer:", " "
+        instruction, cue, delimiter = (
+            "The following are multiple choice questions (with answers) about ",
+            "Answer:",
+            " ",
+        )
         instruction += f"{name}.\n\n"
     else:
         instruction, cue, delimiter = f"以下是中国关于{name}考试的单项选择题，请选出其中的正确答案。\n\n", "答案：", ""

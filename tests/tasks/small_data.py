@@ -15,7 +15,7 @@ from typing import Any
 
 TRAPS = (
     "0.50", "(1) (2) (3)", "None", "nan", "NA", "TRUE", "{{ question }}", "{% if %}", ' "quoted", cell ', "two\nlines",
-    "\u3000ideographic space\u3000", "\ufeffmark inside", "1e5", "答案：B", "A. not an option", "$x^{2}$ \\n", "甲、乙", "-",
+    "\u3000ideographic space\u3000", "\ufeffmark inside", "1e5", "答案：B", "A. not an option", "$x^{2}$ \\n", "甲、乙",
 )  # fmt: skip
 LETTERS = "ABCD"
 

@@ -22,7 +22,7 @@ BENCHMARKS = ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")
 MACRO = ("ceval", "cmmlu")
 
 
-class NoFunctions(yaml.SafeLoader):
+class NoFunctions(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML is untyped
     """Reads a task's YAML without importing its functions."""
 
 
@@ -105,7 +105,10 @@ def test_no_mean_counts_a_subject_twice() -> None:
         ("ceval_5shot", {"stem": 20, "social_science": 10, "humanities": 11, "other": 11, "hard": 8, "": 52}),
         ("ceval_5shot_val", {"stem": 20, "social_science": 10, "humanities": 11, "other": 11, "hard": 8, "": 52}),
         ("mmlu_5shot", {"stem": 18, "humanities": 13, "social_sciences": 12, "other": 14, "": 57}),
-        ("cmmlu_5shot", {"stem": 17, "humanities": 13, "social_science": 22, "other": 15, "china_specific": 15, "": 67}),
+        (
+            "cmmlu_5shot",
+            {"stem": 17, "humanities": 13, "social_science": 22, "other": 15, "china_specific": 15, "": 67},
+        ),
         ("gaokao_5shot", {"": 9}),
         ("agieval_5shot", {"without_jec_qa": 13, "jec_qa": 2, "": 15}),
     ],
