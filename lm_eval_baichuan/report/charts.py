@@ -61,7 +61,8 @@ def style(colours: Colours) -> Iterator[None]:
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.unicode_minus": False,
-        "font.family": [*([font] if (font := chinese_font()) else []), "DejaVu Sans"],
+        # A wide one first: the page draws the labels in its reader's font, and they must not outgrow their place.
+        "font.family": ["DejaVu Sans", *([font] if (font := chinese_font()) else [])],
         "font.size": 10,
         "legend.frameon": False,
         "svg.fonttype": "none",

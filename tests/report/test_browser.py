@@ -96,6 +96,21 @@ def test_charts_are_there_and_have_a_size(opened: Any) -> None:
         assert chart.get_attribute("aria-label")
 
 
+def test_no_label_of_a_chart_is_cut_off(opened: Any) -> None:
+    cut = opened.execute_script(
+        """const cut = [];
+        for (const svg of document.querySelectorAll('svg[role=img]')) {
+          const frame = svg.getBoundingClientRect();
+          for (const text of svg.querySelectorAll('text')) {
+            const box = text.getBoundingClientRect();
+            if (box.left < frame.left - 1 || box.right > frame.right + 1) cut.push(text.textContent);
+          }
+        }
+        return cut;"""
+    )
+    assert cut == []
+
+
 def test_questions_are_text_and_come_in_pages(opened: Any) -> None:
     first = listed(opened)
     assert len(first) == 50

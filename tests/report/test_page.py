@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import re
+import time
 import zlib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -188,20 +190,23 @@ def test_the_confusion_counts_right_against_predicted(folder: Path) -> None:
     assert found.total == 180
 
 
+def answered(best: float, *, right: bool) -> Answer:
+    """An answer whose likeliest label is ahead of three others alike by ``best`` nats."""
+    return Answer(LAW, 0, "题", ("A", "B", "C", "D"), (0.0, -best, -best, -best), 0 if right else 1)
+
+
 def test_calibration_by_hand(folder: Path) -> None:
-    _, answers = one_run(folder)
-    for answer in answers[:10]:
+    _, logged = one_run(folder)
+    for answer in logged[:10]:
         assert answer.confidence == pytest.approx(softmax_of_best(answer.logprobs))
+    # Too modest where unsure, too bold where sure: the two errors may not cancel.
+    answers = [answered(0.1, right=n < 9) for n in range(10)] + [answered(5.0, right=n < 2) for n in range(20)]
+    modest, bold = softmax_of_best((0.0, -0.1, -0.1, -0.1)), softmax_of_best((0.0, -5.0, -5.0, -5.0))
     found = calibration(answers)
-    error = 0.0
-    for low in range(10):
-        inside = [a for a in answers if low / 10 <= a.confidence < (low + 1) / 10]
-        if inside:
-            confidence = sum(a.confidence for a in inside) / len(inside)
-            right = sum(a.correct for a in inside) / len(inside)
-            error += abs(confidence - right) * len(inside) / len(answers)
-    assert found.expected_error == pytest.approx(error)
-    assert sum(found.asked) == 180
+    assert found.confidence == pytest.approx((modest, bold))
+    assert found.accuracy == pytest.approx((0.9, 0.1))
+    assert found.asked == (10, 20)
+    assert found.expected_error == pytest.approx((10 * (0.9 - modest) + 20 * (bold - 0.1)) / 30)
 
 
 def test_subjects_are_sorted_and_know_their_category(folder: Path) -> None:
@@ -210,6 +215,25 @@ def test_subjects_are_sorted_and_know_their_category(folder: Path) -> None:
     assert suite is not None
     found = [(subject.subject, subject.category, subject.correct) for subject in subjects(run, suite, 0.95)]
     assert found == [("marxism", "social_science", 45), ("logic", "humanities", 30), ("law", "humanities", 20)]
+
+
+def test_a_whole_benchmark_makes_a_small_page_quickly(tmp_path: Path) -> None:
+    """C-Eval's test split has 12 342 questions in 52 subjects."""
+    suite = find_suite(LAW)
+    assert suite is not None
+    sizes = [237] * 50 + [246] * 2
+    assert sum(sizes) == 12342
+    tasks = {task: (size // 3, size) for task, size in zip(suite.tasks, sizes, strict=True)}
+    draw = random.Random(0)  # noqa: S311  # test data
+    texts = ["".join(chr(draw.randrange(0x4E00, 0x9FFF)) for _ in range(160)) for _ in range(246)]
+    write_results(tmp_path, tasks)
+    for task, counts in tasks.items():
+        write_samples(tmp_path, {task: counts}, texts=[f"{task} {text}" for text in texts])
+    started = time.process_time()  # not by the clock on the wall: other work on the machine is not the page's
+    page = page_of(tmp_path)
+    assert time.process_time() - started < 20
+    assert len(page.encode("utf-8")) < 25e6
+    assert len(unpack(page)["texts"]) == 12342
 
 
 def test_damaged_samples_stop_the_report(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
