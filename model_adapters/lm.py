@@ -18,11 +18,15 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from .baichuan_model import BaichuanConfig, BaichuanTokenizer
+from .baichuan_model import BaichuanConfig
 from .baichuan_model.checkpoint import hub_arguments, local_checkpoint
+from .chat import ChatForm, Message
+from .checkpoint_tokenizer import checkpoint_tokenizer
 from .errors import CheckpointError, RequestError, TokenizerError
 from .label_tokens import check_encoding, label_id
 from .nonfinite import watch_logits
+from .peft_adapter import with_adapter
+from .processes import agree_on_budget, check_tensor_parallel, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import shorten, shot_layout
 from .run_facts import RunFacts
 from .scoring import Progress, TrieScorer
@@ -47,6 +51,8 @@ class BaichuanLM(HFLM):
         trie: Whether the token trie scores; otherwise lm-eval's own batches do.
         token_budget: Tokens that the trie runs at once, or ``auto`` to choose by free memory.
         attention: How the trie attends: ``auto``, ``blockwise``, ``dense`` or ``flex`` (see `scoring.TrieScorer`).
+        system_text: With ``--apply_chat_template``, ``own`` leaves a system text to the model's chat form, which may
+            have no place for it; ``first_user`` puts it before the text of the first user turn.
         kwargs: Every other option of lm-eval's ``hf`` model; what is left goes to the model's configuration
             (``norm_head=true`` for a fine-tune whose checkpoint does not say).
 
@@ -64,6 +70,7 @@ class BaichuanLM(HFLM):
         trie: bool = True,
         token_budget: int | Literal["auto"] = "auto",
         attention: Literal["auto", "blockwise", "dense", "flex"] = "auto",
+        system_text: str = "own",
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
@@ -72,12 +79,14 @@ class BaichuanLM(HFLM):
         self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
         self._facts = RunFacts()
         self._facts_of_all = [self._facts]
+        self._chat = ChatForm(system_text)
+        join_cpu_processes()
         if isinstance(pretrained, str):
             pretrained = _resolve(pretrained, kwargs)
         kwargs.setdefault("backend", "causal")
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=pretrained, dtype=dtype, trust_remote_code=False, **kwargs)
-        self._share_work_between_processes()
+        self._rank, self._world_size = rank_and_world_size(self)
         _check_vocabulary(self.tokenizer, self.model)
         watch_logits(self.model)
         self._scorer = (
@@ -85,6 +94,7 @@ class BaichuanLM(HFLM):
             if trie
             else None
         )
+        agree_on_budget(self._scorer, self.model)
 
     def _get_config(self, pretrained: str, **kwargs: Any) -> None:
         super()._get_config(pretrained, **kwargs)
@@ -96,29 +106,23 @@ class BaichuanLM(HFLM):
 
     def _create_tokenizer(self, pretrained: Any, tokenizer: Any, **kwargs: Any) -> None:
         folder = tokenizer or pretrained
-        if not isinstance(folder, str) or not isinstance(self._config, BaichuanConfig):
-            super()._create_tokenizer(pretrained, tokenizer, **kwargs)
-            return
-        if tokenizer:
-            folder = local_checkpoint(folder) if not Path(folder).is_dir() else folder
-        if not (Path(folder) / "tokenizer.model").is_file():
-            raise TokenizerError(
-                f"{folder}: no tokenizer.model there. Copy it from the original checkpoint, or pass tokenizer=FOLDER."
-            )
-        # By name, not through AutoTokenizer: a fine-tune's tokenizer_config may name a class that converts the
-        # vocabulary, which gives other ids on some text.
-        options = {"add_bos_token": kwargs["add_bos_token"]} if kwargs.get("add_bos_token") is not None else {}
-        self.tokenizer = BaichuanTokenizer.from_pretrained(folder, **options)
+        if isinstance(folder, str):
+            local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
+            llama = not isinstance(self._config, BaichuanConfig)
+            self.tokenizer = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
+            if self.tokenizer is not None:
+                return
+            logger.warning("%s: no tokenizer.model there; tokenizer.json may give other ids on some text.", local)
+        super()._create_tokenizer(pretrained, tokenizer, **kwargs)
 
-    def _create_model(self, pretrained: str, dtype: str | torch.dtype | None = "auto", **kwargs: Any) -> None:
+    def _create_model(
+        self, pretrained: str, dtype: str | torch.dtype | None = "auto", peft: str | None = None, **kwargs: Any
+    ) -> None:
         chosen = auto_dtype(self._device) if dtype in (None, "auto") else dtype
+        check_tensor_parallel(self._config, peft, kwargs)
         super()._create_model(pretrained, dtype=chosen, **kwargs)
-
-    def _share_work_between_processes(self) -> None:
-        """Under ``accelerate launch`` HFLM shares the questions only if it sees several GPUs; here on any device."""
-        accelerator = getattr(self, "accelerator", None)
-        if accelerator is not None and self._world_size == 1:
-            self._rank, self._world_size = accelerator.process_index, accelerator.num_processes
+        if peft:
+            self._model = with_adapter(self.model, peft, **kwargs)
 
     @property
     def max_length(self) -> int:
@@ -204,7 +208,7 @@ class BaichuanLM(HFLM):
         """Drops shots by the task's rule where the context is too long: its text and token ids."""
         ids = self.tok_encode(context)
         limit = min(self.max_length, int(doc.get("max_prompt_tokens") or self.max_length))
-        layout = shot_layout(context, doc) if len(ids) > limit else None
+        layout = (self._chat.layout(context, doc) or shot_layout(context, doc)) if len(ids) > limit else None
         if layout is None:
             return context, ids
         text, dropped = shorten(layout, self.tok_encode, limit)
@@ -267,6 +271,12 @@ class BaichuanLM(HFLM):
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
+    def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
+        """The text of a conversation in the model's own chat form (see `chat.ChatForm.render`)."""
+        return self._chat.render(
+            self.tokenizer, chat_history, add_generation_prompt=add_generation_prompt, **self.chat_template_args
+        )
+
     def barrier(self) -> None:
         """Waits for all processes; each passes here after its requests, so their facts are gathered here."""
         self._facts_of_all = self.gather_object(self._facts)
@@ -280,9 +290,12 @@ class BaichuanLM(HFLM):
             "model_type": config.model_type,
             "position_embedding": getattr(config, "position_embedding", None),
             "norm_head": getattr(config, "norm_head", None),
+            "processes": self.world_size,
+            "tensor_parallel": getattr(self.model, "_tp_size", None) or 1,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "max_length": self.max_length,
             "label_tokens_override": self._label_override,
+            "chat_form": self._chat.facts(),
             "scorer": "lm-eval batches" if self._scorer is None else f"token trie, {self._scorer.attention} attention",
             "token_budget": None if self._scorer is None else self._scorer.token_budget,
             **RunFacts.sum(self._facts_of_all).as_dict(),

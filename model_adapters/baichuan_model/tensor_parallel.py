@@ -34,7 +34,7 @@ def _register_w_pack_style() -> bool:
     try:
         from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
 
-        style = PackedColwiseParallel(split_factor=3)
+        style: Any = PackedColwiseParallel(split_factor=3)
     except (ImportError, TypeError):  # releases of transformers that only split in two
         return False
     if W_PACK_STYLE not in ALL_PARALLEL_STYLES:

@@ -91,6 +91,7 @@ class TrieScorer:
             raise BaichuanError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
         if attention not in (*_KINDS, "auto"):
             raise BaichuanError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
+        self._shares_layers = (getattr(self._model, "_tp_size", None) or 1) > 1
         embedding: Any = self._model.get_input_embeddings()
         self._embedding: torch.Tensor = embedding.weight
         self._device = self._embedding.device
@@ -166,7 +167,8 @@ class TrieScorer:
                 answer = self._run(trie, row, cache)
             except Exception as error:
                 cache.discard()
-                if self.token_budget == 1 or not is_out_of_memory(error):
+                # Devices that share every layer must run the same rows: one cannot halve its own alone.
+                if self.token_budget == 1 or self._shares_layers or not is_out_of_memory(error):
                     raise
                 # Only the text of the error leaves this block: the error itself holds the row's tensors.
                 message = f"{type(error).__name__}: {error}".partition("\n")[0]
