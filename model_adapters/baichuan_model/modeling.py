@@ -131,7 +131,9 @@ class BaichuanAttention(nn.Module):
         """Float32 slopes, shape [heads], of an ALiBi model; None with RoPE. For attention functions without a mask."""
         if self.config.position_embedding != "alibi":
             return None
-        return alibi_slopes(self.num_heads, self.o_proj.weight.device)[heads_here(self.W_pack.weight, self.num_heads)]
+        device = self.o_proj.weight.device
+        device = torch.device("cpu") if device.type == "meta" else device  # an off-loaded layer's weights are elsewhere
+        return alibi_slopes(self.num_heads, device)[heads_here(self.W_pack.weight, self.num_heads)]
 
     def forward(
         self,

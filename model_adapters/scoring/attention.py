@@ -221,4 +221,5 @@ def trie_attention(
             "which the token trie does not compute. Use trie=False."
         )
     slopes = getattr(module, "alibi_slopes", None)
+    slopes = None if slopes is None else slopes.to(query.device)  # an off-loaded layer computes elsewhere
     return trie.attend(int(module.layer_idx), query, key, value, slopes, scaling), None  # type: ignore[arg-type]
