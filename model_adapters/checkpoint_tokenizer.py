@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AddedToken
-
 from .baichuan_model import BaichuanTokenizer
 from .errors import TokenizerError
 
@@ -30,7 +28,7 @@ def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | Non
         The tokenizer, or None for a Llama layout without ``tokenizer.model``.
 
     Raises:
-        TokenizerError: A Baichuan layout has no ``tokenizer.model``, or the added tokens contradict each other.
+        TokenizerError: A Baichuan layout has no ``tokenizer.model``.
     """
     if not (folder / "tokenizer.model").is_file():
         if llama:
@@ -43,27 +41,10 @@ def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | Non
     options: dict[str, Any] = {} if add_bos_token is None else {"add_bos_token": add_bos_token}
     # By name, not through AutoTokenizer: tokenizer_config.json may name a class that converts the vocabulary.
     tokenizer: BaichuanTokenizer = BaichuanTokenizer.from_pretrained(str(folder), **options)
-    _add_tokens_of_fast_tokenizer(tokenizer, folder / "tokenizer.json")
     if llama and not _states_template(folder):
         # The vocabulary's own chat form is not what such a fine-tune was trained on (Vicuna's, say).
         tokenizer.chat_template = None
     return tokenizer
-
-
-def _add_tokens_of_fast_tokenizer(tokenizer: BaichuanTokenizer, file: Path) -> None:
-    """Adds what only tokenizer.json names: older releases of transformers wrote added tokens nowhere else."""
-    if not file.is_file():
-        return
-    stored: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")).get("added_tokens") or []
-    for token in sorted(stored, key=lambda token: int(token["id"])):
-        if token["id"] >= len(tokenizer.sp_model) and token["content"] not in tokenizer.get_added_vocab():
-            tokenizer.add_tokens([AddedToken(token["content"], special=bool(token.get("special")), normalized=False)])
-        found = tokenizer.convert_tokens_to_ids(token["content"])
-        if found != token["id"]:
-            raise TokenizerError(
-                f"{file}: the added token {token['content']!r} has id {token['id']} there, but {found} by "
-                "tokenizer.model and tokenizer_config.json. Remove the file that is not this checkpoint's own."
-            )
 
 
 def _states_template(folder: Path) -> bool:
