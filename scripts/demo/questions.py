@@ -1,9 +1,9 @@
 """The demo exam: find-the-rule questions in C-Eval's layout, made from a seed.
 
-Every question offers four words of four different kinds (an animal, a fruit, the weather, a flower) and asks for the one
-that goes with the answers of the examples. Which kind that is stands nowhere in the question: only the answers of the
-examples before it tell. So whoever cannot read the examples, their answers, or their order is left with one guess in
-four, which is what makes the score of a demo model worth looking at.
+Every question offers four words of four different kinds (an animal, a fruit, the weather, a flower) and asks for the
+one that goes with the answers of the examples. Which kind that is stands nowhere in the question: only the answers of
+the examples before it tell. So whoever cannot read the examples, their answers, or their order is left with one guess
+in four, which is what makes the score of a demo model worth looking at.
 
 The words and the questions were written for this project.
 
@@ -124,6 +124,22 @@ def prompt(subject: Subject, shots: list[Question], question: Question) -> str:
     """Write the whole prompt: instruction, a blank line, the answered shots, the question without its answer."""
     examples = [render(shot, with_answer=True) for shot in shots] + [render(question, with_answer=False)]
     return INSTRUCTION.format(name=subject.name) + "".join("\n" + example for example in examples)
+
+
+def without_instruction(subject: Subject, shots: list[Question], question: Question) -> str:
+    """The prompt as it must not be: the examples only."""
+    return prompt(subject, shots, question).removeprefix(INSTRUCTION.format(name=subject.name) + "\n")
+
+
+def with_spaces(subject: Subject, shots: list[Question], question: Question) -> str:
+    """The prompt as it must not be: a space before each answer, lm-eval's default."""
+    return prompt(subject, shots, question).replace("答案：", "答案： ").rstrip()
+
+
+def with_blank_lines(subject: Subject, shots: list[Question], question: Question) -> str:
+    """The prompt as it must not be: a blank line between the examples, lm-eval's default."""
+    examples = [*(render(shot, with_answer=True) for shot in shots), render(question, with_answer=False)]
+    return INSTRUCTION.format(name=subject.name) + "\n" + "\n\n".join(examples)
 
 
 def make_exam(seed: int = SEED) -> dict[str, dict[str, list[Question]]]:
