@@ -68,25 +68,22 @@ def local_checkpoint(name: str | Path, *, subfolder: str = "", **hub: Any) -> st
 
 
 def _download(repository: str, subfolder: str, hub: dict[str, Any]) -> str:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
 
     prefix = f"{subfolder}/" if subfolder else ""
-    patterns = ["*.json", "tokenizer.model", "modeling_*.py"]
     try:
-        # Only one format of the weights is needed, and each is tens of gigabytes.
-        if hub.get("local_files_only"):
-            weights = ["*.safetensors", "*.bin"]
-        else:
-            files = HfApi().list_repo_files(repository, revision=hub.get("revision"), token=hub.get("token"))
-            has_safetensors = any(file.startswith(prefix) and file.endswith(".safetensors") for file in files)
-            weights = ["*.safetensors"] if has_safetensors else ["*.bin"]
-        return snapshot_download(repository, allow_patterns=[prefix + p for p in patterns + weights], **hub)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        patterns = ["*.json", "tokenizer.model", "modeling_*.py", "*.safetensors"]
+        folder = snapshot_download(repository, allow_patterns=[prefix + pattern for pattern in patterns], **hub)
+        # Many repositories have the weights in both forms, tens of gigabytes each: one is enough.
+        if not any((Path(folder) / subfolder).glob("*.safetensors")):
+            folder = snapshot_download(repository, allow_patterns=[f"{prefix}*.bin"], **hub)
+    except (HFValidationError, OSError) as error:  # every failure of a download is an OSError
         raise CheckpointError(
             f"{repository}: neither a folder here nor a hub repository that could be downloaded ({error}). "
             "Check the name, the network, HF_ENDPOINT, or pass a local folder."
         ) from error
+    return str(folder)
 
 
 def modelling_source(folder: str | Path) -> str | None:
