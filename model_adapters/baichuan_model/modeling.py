@@ -278,9 +278,10 @@ class NormHead(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Shape [..., hidden] to [..., vocab]. Dividing the logits spares a normalised copy of the weight."""
-        at_least_float32 = torch.promote_types(self.weight.dtype, torch.float32)
-        norms = torch.linalg.vector_norm(self.weight, dim=-1, dtype=at_least_float32).clamp_min(1e-12)
-        return (super().forward(input) / norms).to(input.dtype)
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        # In parts, since the CPU's norm makes a copy of its whole argument in `dtype`.
+        norms = torch.cat([torch.linalg.vector_norm(rows, dim=-1, dtype=dtype) for rows in self.weight.split(4096)])
+        return (super().forward(input) / norms.clamp_min(1e-12)).to(input.dtype)
 
 
 class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):

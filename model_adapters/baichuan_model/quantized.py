@@ -127,7 +127,8 @@ def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
     if not fitting:
         raise QuantizationError(
             f"torchao=int4 quantizes in groups of {', '.join(map(str, _GROUP_SIZES))} inputs, and hidden_size "
-            f"{widths[0]} or intermediate_size {widths[1]} is no multiple of any. Use torchao=int8 or load_in_4bit=true."
+            f"{widths[0]} or intermediate_size {widths[1]} is no multiple of any. "
+            "Use torchao=int8 or load_in_4bit=true."
         )
     if device.type == "cpu":
         # The layouts outside torchao's prototypes have no CPU kernel.

@@ -2,8 +2,8 @@
 
 Transformers maps weight files into memory and copies each tensor from there to the device. Pages once read stay with
 the process, so that at the end the whole file counts on top of the model; and files in the oldest format, which cannot
-be mapped, are read in full, all shards at once. Here pages go back to the system as soon as their tensor was copied, and
-of files that cannot be mapped one is held at a time.
+be mapped, are read in full, all shards at once. Here pages go back to the system as soon as their tensor was copied,
+and of files that cannot be mapped one is held at a time.
 """
 
 from __future__ import annotations
