@@ -25,8 +25,8 @@ def _compiled() -> Callable[..., Any]:
 class FlexAttention:
     """One fused kernel over the row; tiles of keys that no query of a tile may see are skipped.
 
-    Queries and keys are padded to the largest row there may be. Padding is visible to nothing and sees nothing, so its
-    tiles are never run. Scores, bias and softmax are float32 inside the kernel: ALiBi is exact in low precision too.
+    Queries and keys are padded to the largest row there may be; tiles of padding alone are never run. Scores, bias and
+    softmax are float32 inside the kernel: ALiBi is exact in low precision too.
     """
 
     def __init__(
@@ -61,8 +61,7 @@ class FlexAttention:
         first = tiles[:, :1]
         last = tiles.amax(dim=1, keepdim=True) + 1  # one past the tile's last query; 0 where all are padding
         touched = torch.maximum(first, self._key) < torch.minimum(last, self._key_end)
-        # A tile that ends in padding is not whole: its padding must see nothing.
-        whole = (self._key <= first) & (self._key_end >= last) & (tiles[:, -1:] >= 0)
+        whole = (self._key <= first) & (self._key_end >= last)  # of padding's queries the result is thrown away
         touched = touched.unflatten(1, (-1, _TILE)).any(-1)
         whole = whole.unflatten(1, (-1, _TILE)).all(-1)
         partial = touched & ~whole

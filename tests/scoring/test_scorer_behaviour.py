@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 from lm_eval_baichuan.model_adapters.errors import BaichuanError, NonFiniteLogitsError, RequestError
 from lm_eval_baichuan.model_adapters.scoring import Progress, TrieScorer, budget, score_one_by_one
 from lm_eval_baichuan.model_adapters.scoring.path_cache import PathCache
+from lm_eval_baichuan.model_adapters.scoring.read_out import read_out
 
 
 def questions(prefixes: int, per_prefix: int, prefix_length: int = 40) -> list[Request]:
@@ -156,6 +157,19 @@ def test_logits_that_are_not_finite_stop_the_run(value: float) -> None:
         model.get_decoder().layers[1].mlp.down_proj.weight[3] = value
     with pytest.raises(NonFiniteLogitsError, match=r"layers\.1\.mlp\.down_proj"):
         list(scorer(model, token_budget=16).score(questions(1, 2)))
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_the_node_of_a_bad_logit_is_found(value: float) -> None:
+    states = torch.randn(300, 7)
+    states[211, 3] = value
+
+    def error(node: int) -> NonFiniteLogitsError:
+        return NonFiniteLogitsError(f"node {node}")
+
+    read_out(nn.Identity(), states, torch.tensor([210, 212]), torch.tensor([0, 0]), error)
+    with pytest.raises(NonFiniteLogitsError, match="node 211"):
+        read_out(nn.Identity(), states, torch.arange(300), torch.zeros(300, dtype=torch.int64), error)
 
 
 def test_one_bad_token_stops_the_run_when_it_is_reached() -> None:

@@ -102,14 +102,19 @@ def test_any_trie(
 def test_greedy_continuations_are_greedy() -> None:
     model = tiny_model("baichuan1-13b")
     context = list(range(3, 23))  # generate() would take id 0 for padding
-    tokens = model.generate(torch.tensor([context]), max_new_tokens=5, do_sample=False, eos_token_id=None)[0].tolist()
-    greedy = tokens[len(context) :]
+
+    def after(tokens: list[int], count: int) -> list[int]:
+        ids = model.generate(torch.tensor([tokens]), max_new_tokens=count, do_sample=False, eos_token_id=None)
+        return ids[0, len(tokens) :].tolist()  # type: ignore[no-any-return]
+
+    greedy = after(context, 5)
     wrong_at_the_end = [*greedy[:-1], (greedy[-1] + 1) % VOCABULARY]
-    wrong_at_the_start = [(greedy[0] + 1) % VOCABULARY, *greedy[1:]]
-    requests = [(context, continuation) for continuation in (greedy, wrong_at_the_end, wrong_at_the_start)]
-    scores = trie_scores(model, requests, token_budget=22)  # the cut falls inside the continuations
-    assert [greedy for _, greedy in scores] == [True, False, False]
-    assert scores[0][0] == max(scores)[0]
+    other = (greedy[0] + 1) % VOCABULARY
+    wrong_only_at_the_start = [other, *after([*context, other], 4)]
+    requests = [(context, continuation) for continuation in (greedy, wrong_at_the_end, wrong_only_at_the_start)]
+    for budget in (22, 4096):  # with a cut inside the continuations, and without
+        scores = trie_scores(model, requests, token_budget=budget)
+        assert [greedy for _, greedy in scores] == [True, False, False]
 
 
 @torch.inference_mode()
