@@ -27,6 +27,12 @@ def unanswered(small_data: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture
+def total(tables: dict[str, list[dict[str, Any]]]) -> int:
+    """How many test questions the small data has."""
+    return sum(3 + len(row["subject"]) % 3 for row in tables["ceval"])
+
+
 def check_file(path: Path, results: dict[str, Any], questions: int) -> None:
     written = json.loads(path.read_text("utf-8"))
     samples = results["samples"]["ceval_5shot_submission"]
@@ -41,10 +47,10 @@ def check_file(path: Path, results: dict[str, Any], questions: int) -> None:
     assert not any("acc" in metric for metric in results["results"]["ceval_5shot_submission"])
 
 
-def test_the_file_holds_what_the_model_chose(unanswered: Path, tmp_path: Path, evaluate: Evaluate) -> None:
+def test_the_file_holds_what_the_model_chose(unanswered: Path, tmp_path: Path, evaluate: Evaluate, total: int) -> None:
     target = tmp_path / "answers.json"
     metadata = {"data_dir": str(unanswered), "own_data": True, "submission": str(target)}
-    check_file(target, evaluate("ceval_5shot_submission", **metadata), 52 * 3)
+    check_file(target, evaluate("ceval_5shot_submission", **metadata), total)
     assert not list(tmp_path.glob("*.part"))
     with pytest.raises(FileExistsError, match="answers.json exists already"):
         evaluate("ceval_5shot_submission", **metadata)
@@ -56,21 +62,23 @@ def test_the_real_test_split_gives_12342_answers(data_dir: Path, tmp_path: Path,
     check_file(target, results, 12342)
 
 
-def test_an_incomplete_run_writes_nothing(unanswered: Path, tmp_path: Path, evaluate: Evaluate) -> None:
+def test_an_incomplete_run_writes_nothing(unanswered: Path, tmp_path: Path, evaluate: Evaluate, total: int) -> None:
     metadata = {"data_dir": str(unanswered), "own_data": True, "submission": str(tmp_path / "answers.json")}
-    with pytest.raises(ValueError, match="needs 156 answers, and this run gave 10 to 10 different questions"):
+    with pytest.raises(ValueError, match=f"needs {total} answers, and this run gave 10 to 10 different questions"):
         evaluate("ceval_5shot_submission", limit=10, **metadata)
     assert not (tmp_path / "answers.json").exists()
 
 
-def test_ids_that_repeat_write_nothing(unanswered: Path, tmp_path: Path, evaluate: Evaluate) -> None:
+def test_ids_that_repeat_write_nothing(unanswered: Path, tmp_path: Path, evaluate: Evaluate, total: int) -> None:
     path = unanswered / "ceval" / "test" / "law_test.csv"
     with path.open(encoding="utf-8", newline="") as file:
         header, first, second, third = csv.reader(file)
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, first, ["0", *second[1:]], third])
     metadata = {"data_dir": str(unanswered), "own_data": True, "submission": str(tmp_path / "answers.json")}
-    with pytest.raises(ValueError, match="needs 156 answers, and this run gave 156 to 155 different questions"):
+    with pytest.raises(
+        ValueError, match=f"needs {total} answers, and this run gave {total} to {total - 1} different questions"
+    ):
         evaluate("ceval_5shot_submission", **metadata)
 
 
