@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,13 @@ from lm_eval_baichuan.model_adapters.lm import BaichuanLM
 
 Make = Callable[..., Instance]
 Write = Callable[..., str]
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "7b": {},
+    "13b": {"model_max_length": 512},
+    "2-7b": {"norm_head": True},
+    "2-13b": {"model_max_length": 512, "norm_head": True},
+}
 
 
 @pytest.mark.parametrize("alibi", [False, True])
@@ -41,11 +49,11 @@ def test_no_block_is_split(alibi: bool) -> None:
 
 
 @pytest.mark.parametrize("trie", [True, False])
-@pytest.mark.parametrize("alibi", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_block_that_lies_elsewhere_scores_the_same(
-    write_checkpoint: Write, instance: Make, tmp_path: Path, alibi: bool, trie: bool
+    write_checkpoint: Write, instance: Make, tmp_path: Path, family: str, trie: bool
 ) -> None:
-    folder = write_checkpoint(**({"model_max_length": 512, "norm_head": True} if alibi else {}))
+    folder = write_checkpoint(**FAMILIES[family])
     placed = {"model.embed_tokens": "cpu", "model.layers.0": "disk", "model.layers.1": "cpu"}
     lm = BaichuanLM(
         folder,
