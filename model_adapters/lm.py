@@ -20,6 +20,8 @@ from tqdm import tqdm
 
 from .baichuan_model import BaichuanConfig
 from .baichuan_model.checkpoint import hub_arguments, local_checkpoint
+from .baichuan_model.quantized import read_quantization
+from .before_loading import BeforeLoading
 from .chat import ChatForm, Message
 from .checkpoint_tokenizer import checkpoint_tokenizer
 from .errors import CheckpointError, RequestError, TokenizerError
@@ -53,8 +55,10 @@ class BaichuanLM(HFLM):
         attention: How the trie attends: ``auto``, ``blockwise``, ``dense`` or ``flex`` (see `scoring.TrieScorer`).
         system_text: With ``--apply_chat_template``, ``own`` leaves a system text to the model's chat form, which may
             have no place for it; ``first_user`` puts it before the text of the first user turn.
-        kwargs: Every other option of lm-eval's ``hf`` model; what is left goes to the model's configuration
-            (``norm_head=true`` for a fine-tune whose checkpoint does not say).
+        check_memory: Whether to stop before loading what by the estimate doesn't fit (see `memory_plan`).
+        kwargs: ``load_in_8bit``, ``load_in_4bit`` or ``torchao=int8``/``int4`` to quantize while loading, and every
+            other option of lm-eval's ``hf`` model; what is left goes to the model's configuration (``norm_head=true``
+            for a fine-tune whose checkpoint does not say).
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged, or of another model type.
@@ -71,6 +75,7 @@ class BaichuanLM(HFLM):
         token_budget: int | Literal["auto"] = "auto",
         attention: Literal["auto", "blockwise", "dense", "flex"] = "auto",
         system_text: str = "own",
+        check_memory: bool = True,
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
@@ -80,6 +85,7 @@ class BaichuanLM(HFLM):
         self._facts = RunFacts()
         self._facts_of_all = [self._facts]
         self._chat = ChatForm(system_text)
+        self._before = BeforeLoading.take(kwargs, trie=trie, token_budget=token_budget, check=check_memory)
         join_cpu_processes()
         if isinstance(pretrained, str):
             pretrained = _resolve(pretrained, kwargs)
@@ -103,6 +109,8 @@ class BaichuanLM(HFLM):
                 f"{pretrained}: config.json says model_type {self._config.model_type!r}; --model baichuan reads "
                 "'baichuan', and 'llama' for fine-tunes saved in that form. Use --model hf for other models."
             )
+        if isinstance(self._config, BaichuanConfig):
+            read_quantization(pretrained, self._config)
 
     def _create_tokenizer(self, pretrained: Any, tokenizer: Any, **kwargs: Any) -> None:
         folder = tokenizer or pretrained
@@ -120,6 +128,7 @@ class BaichuanLM(HFLM):
     ) -> None:
         chosen = auto_dtype(self._device) if dtype in (None, "auto") else dtype
         check_tensor_parallel(self._config, peft, kwargs)
+        kwargs = self._before.settle(kwargs, config=self._config, dtype=chosen, device=self._device)
         super()._create_model(pretrained, dtype=chosen, **kwargs)
         if peft:
             self._model = with_adapter(self.model, peft, **kwargs)
