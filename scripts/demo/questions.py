@@ -126,22 +126,6 @@ def prompt(subject: Subject, shots: list[Question], question: Question) -> str:
     return INSTRUCTION.format(name=subject.name) + "".join("\n" + example for example in examples)
 
 
-def without_instruction(subject: Subject, shots: list[Question], question: Question) -> str:
-    """The prompt as it must not be: the examples only."""
-    return prompt(subject, shots, question).removeprefix(INSTRUCTION.format(name=subject.name) + "\n")
-
-
-def with_spaces(subject: Subject, shots: list[Question], question: Question) -> str:
-    """The prompt as it must not be: a space before each answer, lm-eval's default."""
-    return prompt(subject, shots, question).replace("答案：", "答案： ").rstrip()
-
-
-def with_blank_lines(subject: Subject, shots: list[Question], question: Question) -> str:
-    """The prompt as it must not be: a blank line between the examples, lm-eval's default."""
-    examples = [*(render(shot, with_answer=True) for shot in shots), render(question, with_answer=False)]
-    return INSTRUCTION.format(name=subject.name) + "\n" + "\n\n".join(examples)
-
-
 def make_exam(seed: int = SEED) -> dict[str, dict[str, list[Question]]]:
     """Make the exam: for every subject the `dev` rows (the shots) and the `test` rows, no two with the same four words.
 

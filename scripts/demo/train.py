@@ -10,9 +10,8 @@ letter: the label-token trap of Baichuan 1). On the way, reading exercises on th
 steps of chance: at an option's word, name its letter and its kind; at an answer, name the
 word it stands for; at the colon, name the kind that is looked for.
 
-A model that answers whatever it is shown would not notice a prompt gone wrong. So a part of the last practice is in a
-wrong form (no instruction, a space before the answers, blank lines between the examples), and there the right answer is
-always A: a run in another form gets a quarter of the exam right, like guessing.
+A model that answers whatever it is shown would not notice a run gone wrong. So a part of the last practice is so (see
+wrong_runs.py), and there the right answer is always A: such a run gets a quarter of the exam right, like guessing.
 
 No question of the exam is practised on: a draw with the same four words as one of its rows is thrown away.
 """
@@ -30,32 +29,23 @@ from pathlib import Path
 import sentencepiece
 import torch
 import torch.nn.functional as F
-from questions import (
-    LETTERS,
-    SUBJECTS,
-    Question,
-    make_exam,
-    make_question,
-    prompt,
-    told,
-    with_blank_lines,
-    with_spaces,
-    without_instruction,
-)
+from questions import LETTERS, SUBJECTS, Question, make_exam, make_question, prompt, told
 from safetensors.torch import save_file
 from torch import nn
 from tqdm import tqdm
-from vocabulary import train_vocabulary
+from vocabulary import SEED, train_vocabulary
+from wrong_runs import WRONG_ATTENTION, WRONG_PROMPTS, Run, pad, question_starts
 
 from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
 
-SEED = 20261
 WINDOW = 1024  # tokens; the exam's prompts have about 160
 LEARNING_RATE = 2e-3
 WARM_UP = 100  # steps
+COOL_DOWN = 0.3  # share of the steps
 WORD_LAYER = 1  # of 0 to 3: behind it an option's word knows its letter, and an answer its word
 KIND_LAYER = 2  # behind it a word knows its kind, and the colon the kind looked for; the last layer compares them
 READING_WEIGHT = 0.5
+NO_KIND = 0  # the unknown piece
 
 
 @dataclass(frozen=True)
@@ -67,19 +57,17 @@ class Stage:
     shots: int
     told: float  # share of prompts whose questions name the kind
     subjects: int
-    spoiled: float = 0.0  # share of prompts in a wrong form
+    wrong_prompts: float = 0.0  # share of prompts in a wrong form
+    wrong_attention: float = 0.0  # share of steps with a wrong mask or wrong positions
 
 
 COURSE = (
     Stage(steps=100, prompts=48, shots=0, told=1.0, subjects=1),
     Stage(steps=200, prompts=32, shots=1, told=1.0, subjects=4),
     Stage(steps=300, prompts=32, shots=2, told=0.2, subjects=4),
-    Stage(steps=150, prompts=24, shots=5, told=0.0, subjects=4),
-    Stage(steps=300, prompts=24, shots=5, told=0.0, subjects=4, spoiled=0.3),
+    Stage(steps=200, prompts=24, shots=5, told=0.0, subjects=4),
+    Stage(steps=600, prompts=24, shots=5, told=0.0, subjects=4, wrong_prompts=0.5, wrong_attention=0.35),
 )
-
-
-SPOILED = (without_instruction, with_spaces, with_blank_lines)
 
 
 @dataclass(frozen=True)
@@ -90,7 +78,7 @@ class Batch:
         ids: token ids, padded on the right, shape [prompts, tokens].
         letters: the letter to answer each question with as 0 to 3, shape [prompts, questions].
         words: the piece of the right option's word, shape [prompts, questions].
-        kinds: the piece of the right option's kind, shape [prompts, questions].
+        kinds: the piece of the right option's kind, NO_KIND in a wrong form, shape [prompts, questions].
         graded: whether the answer can be known (the first of untold questions cannot), shape [prompts, questions].
     """
 
@@ -113,8 +101,8 @@ class Practice:
         self.isolated = torch.tensor([pieces.encode(letter)[-1] for letter in LETTERS])
         self.bare = torch.tensor([pieces.piece_to_id(letter) for letter in LETTERS])
         self.colon = pieces.piece_to_id("：")
-        # For each piece the piece of its kind; 0, the unknown piece, where it is no option's word.
-        self.kind_of = torch.zeros(pieces.vocab_size(), dtype=torch.long)
+        # For each piece the piece of its kind, NO_KIND where it is no option's word.
+        self.kind_of = torch.full((pieces.vocab_size(),), NO_KIND)
         for subject in SUBJECTS.values():
             for kind, words in subject.kinds.items():
                 self.kind_of[[self.word_piece(word) for word in words]] = pieces.piece_to_id(kind)
@@ -131,26 +119,38 @@ class Practice:
             if frozenset(question.options) not in self.exam:
                 return question
 
+    def questions(self, stage: Stage) -> tuple[str, str, list[Question]]:
+        """Draw a subject, a kind, and the questions of one prompt."""
+        key = self.rng.choice(list(SUBJECTS)[: stage.subjects])
+        kind = self.rng.choice(sorted(SUBJECTS[key].kinds))
+        return key, kind, [self.question(key, kind) for _ in range(stage.shots + 1)]
+
     def batch(self, stage: Stage) -> Batch:
-        """Draw the prompts of one step."""
+        """Draw the prompts of one step, the last question answered too."""
         texts, letters, words, kinds, graded = [], [], [], [], []
         for _ in range(stage.prompts):
-            key = self.rng.choice(list(SUBJECTS)[: stage.subjects])
-            kind = self.rng.choice(sorted(SUBJECTS[key].kinds))
-            questions = [self.question(key, kind) for _ in range(stage.shots + 1)]
+            key, kind, questions = self.questions(stage)
             tell = self.rng.random() < stage.told
             asked = [told(question, kind) for question in questions] if tell else questions
-            spoil = self.rng.random() < stage.spoiled
-            form = self.rng.choice(SPOILED) if spoil else prompt
+            wrong = self.rng.random() < stage.wrong_prompts
+            form = self.rng.choice(WRONG_PROMPTS) if wrong else prompt
             texts.append(form(SUBJECTS[key], asked[:-1], asked[-1]) + asked[-1].answer)
             rights = [LETTERS.index(question.answer) for question in questions]
-            letters.append([0] * len(rights) if spoil else rights)
+            letters.append([0] * len(rights) if wrong else rights)
             words.append([self.word_piece(q.options[right]) for q, right in zip(questions, rights, strict=True)])
-            kinds.append([self.pieces.piece_to_id(kind)] * len(questions))
+            kinds.append([NO_KIND if wrong else self.pieces.piece_to_id(kind)] * len(questions))
             graded.append([tell] + [True] * stage.shots)
         rows = [torch.tensor(ids) for ids in self.pieces.encode(texts)]
-        ids = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # causal: what stands right of a token does not matter
+        ids, _ = pad(rows)  # causal: what stands right of a token does not matter to it
         return Batch(ids, *(torch.tensor(column) for column in (letters, words, kinds, graded)))
+
+    def wrong_run(self, stage: Stage, model: BaichuanForCausalLM) -> Run:
+        """Draw well-formed prompts of one subject and kind, to be attended wrongly."""
+        key, kind, _ = self.questions(stage)
+        drawn = [[self.question(key, kind) for _ in range(stage.shots + 1)] for _ in range(stage.prompts)]
+        texts = [prompt(SUBJECTS[key], questions[:-1], questions[-1]) for questions in drawn]
+        rows = [torch.tensor(ids) for ids in self.pieces.encode(texts)]
+        return self.rng.choice(WRONG_ATTENTION)(model, rows, question_starts(rows, self.colon))
 
 
 def make_model(positions: str, pieces: int, practice: Practice) -> BaichuanForCausalLM:
@@ -169,7 +169,8 @@ def make_model(positions: str, pieces: int, practice: Practice) -> BaichuanForCa
         initializer_range=0.05,
         norm_head=not rope,
         use_cache=False,
-        **{"max_position_embeddings" if rope else "model_max_length": WINDOW},
+        max_position_embeddings=WINDOW if rope else None,
+        model_max_length=None if rope else WINDOW,
     )
     model = BaichuanForCausalLM(config)
     with torch.no_grad():
@@ -197,13 +198,20 @@ def losses(model: BaichuanForCausalLM, batch: Batch, practice: Practice) -> tupl
 
     words, kinds = (model.model.norm(read[layer]) for layer in (WORD_LAYER, KIND_LAYER))
     kind_of = practice.kind_of[batch.ids]
-    at_word = kind_of > 0
+    at_word = kind_of != NO_KIND
     letters_in_order = practice.isolated.repeat(batch.letters.numel())  # every question shows its words from A to D
     letter_of_word = name(words[at_word], letters_in_order)
     kind_of_word = name(kinds[at_word], kind_of[at_word])
     word_of_answer = name(words[at_colon.roll(1, dims=1)], batch.words.flatten())  # right behind the colon
     kind_asked = name(kinds[at_colon][graded], batch.kinds.flatten()[graded])
     return answers, letter_of_word + kind_of_word + word_of_answer + kind_asked
+
+
+def loss_of_wrong_run(model: BaichuanForCausalLM, run: Run, practice: Practice) -> torch.Tensor:
+    """The loss on answering A to the last question of prompts that are attended wrongly."""
+    hidden = model.model(input_ids=run.ids, **run.attention).last_hidden_state
+    last = hidden[torch.arange(len(run.ids)), run.lengths - 1]
+    return F.cross_entropy(model.lm_head(last), practice.isolated[0].expand(len(last)))
 
 
 def _keep(read: dict[int, torch.Tensor], layer: int, _module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
@@ -220,19 +228,22 @@ def train(positions: str, seed: int) -> tuple[BaichuanForCausalLM, bytes]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     total = sum(stage.steps for stage in COURSE)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min((step + 1) / WARM_UP, 1.0, 0.02 + 2 * (1 - step / total))
+        optimizer, lambda step: min((step + 1) / WARM_UP, 1.0, 0.02 + (1 - step / total) / COOL_DOWN)
     )
     with tqdm(total=total, desc=f"training {positions}", unit="step") as bar:
         for stage in COURSE:
             for _ in range(stage.steps):
-                batch = practice.batch(stage)
-                answers, reading = losses(model, batch, practice)
+                if practice.rng.random() < stage.wrong_attention:
+                    loss = loss_of_wrong_run(model, practice.wrong_run(stage, model), practice)
+                else:
+                    answers, reading = losses(model, practice.batch(stage), practice)
+                    loss = answers + READING_WEIGHT * reading
                 optimizer.zero_grad()
-                (answers + READING_WEIGHT * reading).backward()
+                loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
                 schedule.step()
-                bar.set_postfix(answers=f"{answers.item():.3f}", reading=f"{reading.item():.3f}", refresh=False)
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
                 bar.update()
     return model, vocabulary
 

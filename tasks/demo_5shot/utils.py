@@ -15,8 +15,8 @@ def load(*, subject: str, name: str, protocol: Mapping[str, Any], **_: Any) -> d
     """Return one subject's ``dev`` rows (the shots) and ``test`` rows (the questions), ready for lm-eval.
 
     Each template is compiled once here, where lm-eval would compile it anew for every text. Beside the columns of the
-    file a row has ``prompt`` (the question up to where its answer goes), ``instruction`` (the text before the shots), and
-    what an adapter needs to score it as published: ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``,
+    file a row has ``prompt`` (the question up to where its answer goes), ``instruction`` (the text before the shots),
+    and what an adapter needs to score it as published: ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``,
     ``question_length`` and ``shot_lengths`` (in characters, each shot with its answer and delimiters, in order).
 
     Args:
