@@ -9,7 +9,6 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from safetensors import safe_open
 from tqdm import tqdm
 
 from ..errors import CheckpointError
@@ -17,6 +16,7 @@ from .checkpoint import weight_files
 from .configuration import BaichuanConfig
 from .llama_export import llama_tensors, stored_tensors
 from .modeling import BaichuanForCausalLM
+from .stored_tensors import StoredTensors
 from .tokenization import BaichuanTokenizer
 
 # Text of every kind that a vocabulary treats in its own way: words, runs of spaces, line ends, digits, markup, rare
@@ -42,16 +42,17 @@ def check_tensors_equal(source: Path, written: Path, config: BaichuanConfig) -> 
     Raises:
         CheckpointError: One differs, is missing, or is one too many.
     """
-    files = [safe_open(file, framework="pt") for file in weight_files(written)]
-    left = {name: file for file in files for name in file.keys()}  # noqa: SIM118
+    stored_llama = StoredTensors(weight_files(written))
+    left = dict(stored_llama.by_name)
     count = len(left)
     with tqdm(total=count, desc="Comparing tensors", unit="tensor") as bar:
         for stored, tensor in stored_tensors(source):
             for name, values in llama_tensors(stored, tensor, norm_head=bool(config.norm_head)).items():
-                file = left.pop(name, None)
-                if file is None or not torch.equal(values, file.get_tensor(name)):
+                found = left.pop(name, None)
+                if found is None or not torch.equal(values, found[...]):
                     raise CheckpointError(f"{written}: {name} is not what was written. The disk may be failing.")
                 bar.update()
+    stored_llama.close()
     if left:
         raise CheckpointError(f"{written}: {', '.join(sorted(left)[:12])} came from nowhere. Please report this.")
     return count

@@ -10,14 +10,12 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -27,9 +25,11 @@ from .configuration import BaichuanConfig
 from .family import settle_family
 from .llama_tokenizer import save_fast_tokenizer
 from .modeling import BaichuanForCausalLM
+from .stored_tensors import StoredTensors
 from .tokenization import BaichuanTokenizer
 
-SHARD_BYTES = 2 * 10**9
+SHARD_BYTES = 10**9
+_ROWS = 8192
 
 
 def write_llama(source: Path, folder: Path, config: BaichuanConfig) -> None:
@@ -99,20 +99,21 @@ def llama_tensors(name: str, tensor: torch.Tensor, *, norm_head: bool) -> dict[s
         parts = zip("qkv", tensor.chunk(3), strict=True)
         return {f"{prefix}{letter}_proj.weight": part.contiguous() for letter, part in parts}
     if name == "lm_head.weight" and norm_head:
-        return {name: torch.nn.functional.normalize(tensor.float(), dim=-1, eps=1e-12).to(tensor.dtype)}
+        folded = torch.empty_like(tensor)
+        for rows, part in zip(folded.split(_ROWS), tensor.split(_ROWS), strict=True):  # float32 of all would be large
+            rows.copy_(torch.nn.functional.normalize(part.float(), dim=-1, eps=1e-12))
+        return {name: folded}
     return {name: tensor.contiguous()}
 
 
 def stored_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and values of every tensor of a checkpoint, one at a time, memory-mapped where the file allows it."""
-    for file in weight_files(folder):
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118
-                    yield name, tensors.get_tensor(name)
-        else:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-            yield from state.items()
+    """Name and values of every tensor of a checkpoint, one at a time."""
+    stored = StoredTensors(weight_files(folder))
+    try:
+        for name, tensor in list(stored.by_name.items()):
+            yield name, tensor[...]
+    finally:
+        stored.close()
 
 
 @contextmanager
