@@ -10,8 +10,12 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a CUDA device where there is none."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a CUDA device where there is none, and the hub unless it is asked for."""
+    if "network" not in config.getoption("markexpr"):
+        for item in items:
+            if item.get_closest_marker("network"):
+                item.add_marker(pytest.mark.skip(reason="needs the Hugging Face hub: run it with -m network"))
     if not any(item.get_closest_marker("gpu") for item in items):
         return
     import torch
