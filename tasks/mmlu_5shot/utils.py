@@ -65,12 +65,17 @@ def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str,
     if folder is not None:
         path = folder / "mmlu" / split / f"{subject}_{split}.csv"
         return read_csv(file_content(path), str(path), COLUMNS)
+    files = hub_files(HUB_REPOSITORY, HUB_REVISION, f"{subject}/{split}-*")
+    return [row for file in files for row in read_hub_file(file)]
+
+
+def read_hub_file(path: Path) -> list[dict[str, str]]:
+    """Read one of the hub's parquet files, with the columns of the official CSV files."""
     rows = []
-    for file in hub_files(HUB_REPOSITORY, HUB_REVISION, f"{subject}/{split}-*"):
-        for row in read_parquet(file):
-            options = dict(zip(LETTERS, row["choices"], strict=True))
-            answer = LETTERS[int(row["answer"])]
-            rows.append({"question": row["question"], **options, "answer": answer, "source": row["source"]})
+    for row in read_parquet(path):
+        options = dict(zip(LETTERS, row["choices"], strict=True))
+        answer = LETTERS[int(row["answer"])]
+        rows.append({"question": row["question"], **options, "answer": answer, "source": row["source"]})
     return rows
 
 

@@ -1,0 +1,1 @@
+"""The benchmarks' questions as a folder for offline use: what it holds, filling it, and checking it."""

@@ -1,0 +1,87 @@
+"""``data check``: tells for each set whether a data folder holds it, complete and undamaged."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .checksums import Checksums, sha256
+from .sources import count_rows, data_files, home
+
+REASONS_SHOWN = 3
+
+
+@dataclass
+class SetState:
+    """What was found of one set."""
+
+    benchmark: str
+    files: int
+    """How many files the set has."""
+    present: int = 0
+    rows: collections.Counter[str] = field(default_factory=collections.Counter)
+    """Rows read, by split or kind."""
+    problems: list[str] = field(default_factory=list)
+    checksums: bool = False
+    """Whether there were recorded checksums to compare with."""
+
+    @property
+    def state(self) -> str:
+        """``complete``, ``not there`` or ``damaged``."""
+        if not self.present:
+            return "not there"
+        return "damaged" if self.problems else "complete"
+
+
+def check(folder: Path, benchmarks: Sequence[str]) -> list[SetState]:
+    """Read every file of the sets as the tasks do, and compare the checksums where they were recorded."""
+    from tqdm import tqdm
+
+    checksums = Checksums(folder)
+    states = []
+    with tqdm(total=sum(len(data_files(benchmark)) for benchmark in benchmarks), unit="file", leave=False) as bar:
+        for benchmark in benchmarks:
+            files = data_files(benchmark)
+            state = SetState(benchmark, len(files), checksums=benchmark in checksums.sets)
+            if outdated := checksums.outdated(benchmark):
+                state.problems.append(
+                    f"fetched at revision {outdated}; the tasks read {home(benchmark)[1]}: run `data fetch`"
+                )
+            for file in files:
+                bar.update()
+                path = folder / file.path
+                if not path.is_file():
+                    state.problems.append(f"{file.path}: missing")
+                    continue
+                state.present += 1
+                recorded = checksums.recorded(file)
+                try:
+                    if recorded is not None and (found := sha256(path)) != recorded:
+                        state.problems.append(
+                            f"{file.path}: checksum differs from what `data fetch` recorded "
+                            f"({found[:12]}… found, {recorded[:12]}… expected)"
+                        )
+                        continue
+                    state.rows.update(count_rows(file, folder))
+                except (OSError, ValueError) as error:
+                    state.problems.append(str(error))
+            states.append(state)
+    return states
+
+
+def table(states: Sequence[SetState]) -> str:
+    """Set out the states as a table, and below it the first problems of each damaged set."""
+    lines = [f"{'set':8}{'state':11}{'files':>9}  rows"]
+    for state in states:
+        rows = ", ".join(f"{kind} {count}" for kind, count in state.rows.items())
+        against = "" if state.checksums or not state.present else "  (no recorded checksums)"
+        lines.append(f"{state.benchmark:8}{state.state:11}{f'{state.present}/{state.files}':>9}  {rows}{against}")
+    for state in states:
+        if state.state == "damaged":
+            lines += ["", f"{state.benchmark}: {len(state.problems)} problems"]
+            lines += [f"  {problem}" for problem in state.problems[:REASONS_SHOWN]]
+            if len(state.problems) > REASONS_SHOWN:
+                lines.append(f"  … and {len(state.problems) - REASONS_SHOWN} more")
+    return "\n".join(lines)

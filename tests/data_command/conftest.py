@@ -1,0 +1,106 @@
+"""A data folder of the published size with questions made here, and the homes it could come from, which misbehave."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tasks"))  # the stand-in's tables of files
+
+from faulty_homes import FaultyHomes  # noqa: E402
+from stand_in_hub import github_files, hub_files  # noqa: E402
+
+from lm_eval_baichuan.data.sources import LAYOUTS, DataFile, data_files  # noqa: E402
+
+
+def _rows(file: DataFile) -> list[list[str]]:
+    """Questions in the form of the set's CSV files, with some of what CSV trips over."""
+    header = {
+        "ceval": ["id", "question", *"ABCD", "answer"] + (["explanation"] if file.split == "dev" else []),
+        "mmlu": None,
+        "cmmlu": ["", "Question", *"ABCD", "Answer"],
+    }[file.benchmark]
+    rows = []
+    for i in range(file.facts["rows"][file.split]):
+        row = [f'{file.subject} {i}: "1,5"\nNone', "0.50", "nan", " a ", "一", "ABCD"[i % 4]]
+        row = row if file.benchmark == "mmlu" else [str(i), *row]
+        rows.append([*row, ""] if header and "explanation" in header else row)
+    return [header, *rows] if header else rows
+
+
+def _write_json(file: DataFile, path: Path) -> None:
+    rows = file.facts["rows"]
+    lines: list[dict[str, Any]] = []
+    for i in range(rows["all"]):
+        single = i < rows["single"]
+        answer = ["A"] if single else ["A", "B"]
+        if file.benchmark == "gaokao":
+            question = {"year": "2022", "category": "", "question": f"第{i}题", "answer": answer, "index": i}
+        else:
+            options = [f"({letter}){i}" for letter in ("ABCD" if i < rows["four_options"] else "ABC")]
+            question = {"passage": None, "question": f"第{i}题", "options": options, "label": answer}
+        lines.append(question)
+    if file.benchmark == "gaokao":
+        path.write_text(json.dumps({"example": lines}, ensure_ascii=False), "utf-8")
+    else:
+        path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
+
+
+def write_files(folder: Path, *benchmarks: str) -> None:
+    for benchmark in benchmarks:
+        for file in data_files(benchmark):
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if file.split:
+                with path.open("w", encoding="utf-8", newline="") as opened:
+                    csv.writer(opened).writerows(_rows(file))
+            else:
+                _write_json(file, path)
+
+
+@pytest.fixture(scope="session")
+def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder made here; not to be changed."""
+    folder = tmp_path_factory.mktemp("made_data")
+    write_files(folder, *LAYOUTS)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def contents(made_data: Path) -> dict[str, bytes]:
+    """What the homes serve, by ``<repository>/<path>``."""
+    return hub_files(made_data) | github_files(made_data)
+
+
+@pytest.fixture
+def homes(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyHomes]:
+    """The homes; GitHub's is set for this process, the hub's for commands run elsewhere."""
+    monkeypatch.setattr("lm_eval_baichuan.data.fetch.PAUSE", 0.01)
+    for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):  # the command sets them; this takes them back
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with FaultyHomes(dict(contents)) as started:
+        monkeypatch.setenv("LM_EVAL_BAICHUAN_GITHUB", started.address)
+        yield started
+
+
+@pytest.fixture
+def fetch_elsewhere(homes: FaultyHomes, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "HF_ENDPOINT": homes.address, "HF_HOME": str(tmp_path / "hf_home")}
+        for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "LM_EVAL_BAICHUAN_DATA"):
+            environment.pop(name, None)
+        command = [sys.executable, "-m", "lm_eval_baichuan.cli", "data", "fetch", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    return run

@@ -1,0 +1,93 @@
+"""`data check` tells complete from damaged from not there, with the reason, and its exit status says so too."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lm_eval_baichuan import cli
+
+
+@pytest.fixture
+def folder(made_data: Path, tmp_path: Path) -> Path:
+    """A copy of three sets that a test may damage."""
+    for name in ("cmmlu", "gaokao-bench", "agieval"):
+        shutil.copytree(made_data / name, tmp_path / name)
+    return tmp_path
+
+
+def check(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = cli.main(["data", "check", str(folder), *arguments])
+    return status, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("which", ["made_data", "data_dir"])
+def test_a_complete_folder_is_complete(
+    which: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = check(request.getfixturevalue(which), capsys)
+    assert status == 0
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        [name, "complete"] for name in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")
+    ]
+    assert "dev 260, test 12342, val 1346" in out and "dev 285, test 14042" in out and "dev 335, test 11582" in out
+    assert "single 1503" in out and "single 4851" in out
+
+
+def test_a_set_that_is_not_there_is_not_called_damaged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out = check(folder, capsys, "--only", "mmlu,gaokao")
+    assert status == 1
+    assert [line.split()[:3] for line in out.splitlines()[1:]] == [
+        ["mmlu", "not", "there"],
+        ["gaokao", "complete", "9/9"],
+    ]
+    assert check(folder, capsys, "--only", "gaokao")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "damage", "reason"),
+    [
+        ("cmmlu/test/agronomy.csv", None, "cmmlu/test/agronomy.csv: missing"),
+        ("cmmlu/dev/agronomy.csv", b"cut", "4 rows found"),
+        ("cmmlu/test/arts.csv", b"\xff\xfe", "is not UTF-8"),
+        ("gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json", b"{", "not JSON"),
+        ("agieval/data/v1/sat-math.jsonl", b"", "holds no rows"),
+    ],
+)
+def test_damage_is_named(
+    path: str, damage: bytes | None, reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = folder / path
+    if damage is None:
+        damaged.unlink()
+    elif damage == b"cut":  # the last of five rows, each of two lines
+        damaged.write_bytes(b"\n".join(damaged.read_bytes().split(b"\n")[:-3]) + b"\n")
+    else:
+        damaged.write_bytes(damage)
+    status, out = check(folder, capsys, "--only", "cmmlu,gaokao,agieval")
+    assert status == 1
+    states = {line.split()[0]: line.split()[1] for line in out.splitlines()[1:4]}
+    hit = {"gaokao-bench": "gaokao"}.get(path.split("/")[0], path.split("/")[0])
+    assert states == {name: "damaged" if name == hit else "complete" for name in ("cmmlu", "gaokao", "agieval")}
+    assert reason in out and Path(path).name in out
+
+
+def test_only_the_first_reasons_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted((folder / "cmmlu" / "test").iterdir())[:10]:
+        path.unlink()
+    out = check(folder, capsys, "--only", "cmmlu")[1]
+    assert "10 problems" in out and out.count(": missing") == 3 and "… and 7 more" in out
+
+
+def test_unreadable_checksums_are_said_to_be_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "checksums.json").write_text("[1]", "utf-8")
+    assert cli.main(["data", "check", str(folder), "--only", "gaokao"]) == 2
+    assert "checksums.json: not the checksums" in capsys.readouterr().err
+
+
+def test_an_unknown_set_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["data", "check", "anywhere", "--only", "ceval,nosuch"])
+    assert "'nosuch' is no set" in capsys.readouterr().err
