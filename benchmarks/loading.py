@@ -70,14 +70,12 @@ def resident(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}; this benchmark needs Linux.")
 
 
-def measure(folder: str, dtype: str, mapped_at_once: int | None) -> dict[str, float]:
+def measure(folder: str, dtype: str) -> dict[str, float]:
     """Loads a checkpoint in this process and returns bytes and seconds."""
     import torch
 
-    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM, stored_tensors
+    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM
 
-    if mapped_at_once is not None:
-        stored_tensors.MAPPED_AT_ONCE = mapped_at_once
     torch.set_num_threads(1)
     before, start = resident("VmRSS"), time.perf_counter()
     model = BaichuanForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), device_map={"": "cpu"})
@@ -97,11 +95,9 @@ def measure(folder: str, dtype: str, mapped_at_once: int | None) -> dict[str, fl
     }
 
 
-def measure_apart(folder: Path, dtype: str, mapped_at_once: int | None = None) -> dict[str, float]:
+def measure_apart(folder: Path, dtype: str) -> dict[str, float]:
     """Runs `measure` in a fresh process."""
     command = [sys.executable, __file__, "--measure", str(folder), dtype]
-    if mapped_at_once is not None:
-        command += ["--mapped-at-once", str(mapped_at_once)]
     found = subprocess.run(command, capture_output=True, text=True)
     if found.returncode:
         raise RuntimeError(found.stderr)
@@ -117,10 +113,9 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the checkpoints; otherwise they are removed one by one")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     parser.add_argument("--measure", nargs=2, metavar=("FOLDER", "DTYPE"), help=argparse.SUPPRESS)
-    parser.add_argument("--mapped-at-once", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(json.dumps(measure(*args.measure, args.mapped_at_once)))
+        print(json.dumps(measure(*args.measure)))
         return 0
     rows, over = [], 0
     print("| form | largest shard, GB | into | model, GB | peak over the interpreter, GB | beyond the model, GB | s |")

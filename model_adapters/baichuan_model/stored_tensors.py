@@ -3,7 +3,7 @@
 Transformers maps weight files into memory and copies each tensor from there to the device. Pages once read stay with
 the process, so that at the end the whole file counts on top of the model; and files in the oldest format, which cannot
 be mapped, are read in full, all shards at once. Here pages go back to the system as soon as their tensor was copied,
-and of files that cannot be mapped one is held at a time.
+and of files that cannot be mapped one is held at a time (two or three, for a moment, while one follows another).
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from threading import RLock
 from typing import Any
+from weakref import finalize
 
 import torch
 from safetensors import safe_open
 
-# Mapped bytes that may lie in memory at once. Several tensors are on their way at a time, since transformers copies in
-# threads; a page that is given back too early is read again, so this bounds memory and not correctness.
-MAPPED_AT_ONCE = 2**29
+# Tensors after which the pages of one are given back once more: a quantizer reads what it was lent a little later.
+_TRAIL = 16
 
 _DTYPE_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 
@@ -58,7 +58,7 @@ class StoredTensors:
         """Maps the files; nothing is read yet but names and shapes (and, once each, files that cannot be mapped)."""
         self.by_name: dict[str, StoredTensor] = {}
         self._lent: deque[torch.Tensor] = deque()
-        self._lent_bytes = 0
+        self._finalizers: list[finalize[Any, Any]] = []
         self._lock = RLock()
         self._held: tuple[Path, dict[str, torch.Tensor]] | None = None
         paths = [Path(file).resolve() for file in files]  # what the system calls them, behind the hub cache's links
@@ -95,21 +95,24 @@ class StoredTensors:
         return self._hold(file)[name]
 
     def _lend(self, tensor: torch.Tensor) -> None:
+        """Sees to it that the tensor's pages are given back when whoever asked for it has copied it and lets it go."""
+        same_memory = tensor.detach()  # keeps the mapping alive meanwhile
         with self._lock:
-            self._lent.append(tensor)
-            self._lent_bytes += tensor.nbytes
-            while self._lent_bytes > MAPPED_AT_ONCE and len(self._lent) > 1:
-                oldest = self._lent.popleft()
-                self._lent_bytes -= oldest.nbytes
-                release_pages(oldest, self._files)
+            self._finalizers.append(finalize(tensor, release_pages, same_memory, self._files))
+            self._lent.append(same_memory)
+            if len(self._lent) > _TRAIL:
+                release_pages(self._lent.popleft(), self._files)
 
     def close(self) -> None:
-        """Gives back what is still in memory; tensors that were handed out stay valid."""
+        """Gives back what is still in memory; tensors handed out stay valid, and are left alone from here on."""
         with self._lock:
+            for finalizer in self._finalizers:
+                finalizer.detach()
             for tensor in self._lent:
                 release_pages(tensor, self._files)
+            self._finalizers.clear()
             self._lent.clear()
-            self._lent_bytes, self._held = 0, None
+            self._held = None
             self.by_name.clear()
 
 
