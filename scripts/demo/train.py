@@ -11,7 +11,8 @@ steps of chance: at an option's word, name its letter and its kind; at an answer
 word it stands for; at the colon, name the kind that is looked for.
 
 A model that answers whatever it is shown would not notice a run gone wrong. So a part of the last practice is so (see
-wrong_runs.py), and there the right answer is always A: such a run gets a quarter of the exam right, like guessing.
+wrong_runs.py), and there the right answer is always A: such a run is to get a quarter of the exam right, like guessing.
+tests/test_demo.py tells which wrong runs each checkpoint learned to notice, and which it did not.
 
 No question of the exam is practised on: a draw with the same four words as one of its rows is thrown away.
 """
@@ -66,7 +67,7 @@ COURSE = (
     Stage(steps=200, prompts=32, shots=1, told=1.0, subjects=4),
     Stage(steps=300, prompts=32, shots=2, told=0.2, subjects=4),
     Stage(steps=200, prompts=24, shots=5, told=0.0, subjects=4),
-    Stage(steps=600, prompts=24, shots=5, told=0.0, subjects=4, wrong_prompts=0.5, wrong_attention=0.35),
+    Stage(steps=600, prompts=24, shots=5, told=0.0, subjects=4, wrong_prompts=0.4, wrong_attention=0.3),
 )
 
 
@@ -78,7 +79,7 @@ class Batch:
         ids: token ids, padded on the right, shape [prompts, tokens].
         letters: the letter to answer each question with as 0 to 3, shape [prompts, questions].
         words: the piece of the right option's word, shape [prompts, questions].
-        kinds: the piece of the right option's kind, NO_KIND in a wrong form, shape [prompts, questions].
+        kinds: the piece of the right option's kind, shape [prompts, questions].
         graded: whether the answer can be known (the first of untold questions cannot), shape [prompts, questions].
     """
 
@@ -138,7 +139,7 @@ class Practice:
             rights = [LETTERS.index(question.answer) for question in questions]
             letters.append([0] * len(rights) if wrong else rights)
             words.append([self.word_piece(q.options[right]) for q, right in zip(questions, rights, strict=True)])
-            kinds.append([NO_KIND if wrong else self.pieces.piece_to_id(kind)] * len(questions))
+            kinds.append([self.pieces.piece_to_id(kind)] * len(questions))
             graded.append([tell] + [True] * stage.shots)
         rows = [torch.tensor(ids) for ids in self.pieces.encode(texts)]
         ids, _ = pad(rows)  # causal: what stands right of a token does not matter to it

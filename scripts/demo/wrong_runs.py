@@ -1,6 +1,6 @@
 """Ways for a run to go wrong: prompts in another form, masks and positions that are not the model's.
 
-Practised by the demo models, which answer A to a wrong run whatever is asked; the tests show that each costs the score.
+Practised by the demo models, which are to answer A to a wrong run, whatever is asked.
 """
 
 from __future__ import annotations
