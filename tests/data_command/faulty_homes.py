@@ -33,6 +33,7 @@ class FaultyHomes:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each small answer waits 40 ms
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

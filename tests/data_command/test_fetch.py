@@ -47,6 +47,7 @@ def test_a_server_that_knows_no_ranges_gives_the_whole_file(
 ) -> None:
     homes.faults[SAT] = ["break", "no_range"]
     assert fetch(tmp_path, "--only", "agieval") == 0
+    assert [name for name, _ in homes.requests].count(SAT) == 2
     assert_same(tmp_path, made_data, "agieval")
 
 
