@@ -139,7 +139,8 @@ def _sdpa(
     """scaled_dot_product_attention with `_Block.mask`; `[1, heads, queries, head_dim]`, float32 for ALiBi."""
     if slopes is not None:
         # The bias must meet the scores in float32, and this function takes queries and bias of one dtype.
-        mask = slopes[:, None, None] * mask
+        # With all four axes: given three, the CPU leaves its fused kernel for one that takes thrice the memory.
+        mask = (slopes[:, None, None] * mask)[None]
         query, key, value = query.float(), key.float(), value.float()
     grouped = query.shape[1] != key.shape[1]
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=grouped)
