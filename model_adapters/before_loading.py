@@ -64,7 +64,7 @@ class BeforeLoading:
 
         Raises:
             DoesNotFitError: By the estimate the run needs more memory than there is.
-            QuantizationError: The quantization cannot be run here.
+            QuantizationError: The quantization cannot be run here, or not placed as asked.
         """
         dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
         brought = getattr(config, "quantization_config", None)
@@ -77,6 +77,8 @@ class BeforeLoading:
             options = {**options, "quantization_config": self.quantization.config(config, dtype, device)}
         elif brought is not None:  # transformers finds it in the configuration
             options = {name: value for name, value in options.items() if name != "quantization_config"}
+        if self.quantization is not None or brought is not None:
+            _check_placement(options)
         if self.check and not options.get("gguf_file"):
             self._check_memory(options, config, dtype, device)
         return options
@@ -120,6 +122,21 @@ class BeforeLoading:
             return None
         tokens = SMALLEST if self.token_budget == "auto" else self.token_budget
         return Run(dtype, bits, int(length), tokens if self.trie else int(length), self.trie)
+
+
+def _check_placement(options: Mapping[str, Any]) -> None:
+    """Refuses placements that no quantization library carries out, or that would give other scores."""
+    if options.get("tp_plan") is not None:
+        raise QuantizationError(
+            "tp_plan does not split quantized weights: bitsandbytes cannot, and torchao's scores would change. "
+            "Use parallelize=True, which puts whole blocks on each device, or several processes with a model each."
+        )
+    placement = options.get("device_map")
+    if isinstance(placement, Mapping) and "disk" in placement.values():
+        raise QuantizationError(
+            "device_map puts quantized weights on the disk, where they cannot be computed with. Keep every block on a "
+            "device, or leave the quantization out."
+        )
 
 
 def _all_devices(device: torch.device) -> list[torch.device]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from .baichuan_model import BaichuanConfig
 from .baichuan_model.checkpoint import hub_arguments, local_checkpoint
-from .baichuan_model.quantized import read_quantization
+from .baichuan_model.quantized import describe_quantization, read_quantization
 from .before_loading import BeforeLoading
 from .chat import ChatForm, Message
 from .checkpoint_tokenizer import checkpoint_tokenizer
@@ -302,6 +302,7 @@ class BaichuanLM(HFLM):
             "processes": self.world_size,
             "tensor_parallel": getattr(self.model, "_tp_size", None) or 1,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "quantization": describe_quantization(config),
             "max_length": self.max_length,
             "label_tokens_override": self._label_override,
             "chat_form": self._chat.facts(),

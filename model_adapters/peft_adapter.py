@@ -82,7 +82,7 @@ def _stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the adapter; its pickles are read as tensors only."""
     for file in _FILES:
         if (folder / file).is_file():
-            return tensor_shapes(folder / file)
+            return {name: shape for name, (shape, _) in tensor_shapes(folder / file).items()}
     raise CheckpointError(f"{folder}: no adapter weights there. Expected {' or '.join(_FILES)}.")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..published import Benchmark, Figure, PublishedModel
 from ..results import Part, TaskResult
 
-QUANTIZING = ("load_in_8bit", "load_in_4bit", "gptqmodel", "autogptq", "gguf_file", "quantization_config")
+QUANTIZING = ("load_in_8bit", "load_in_4bit", "torchao", "gptqmodel", "autogptq", "gguf_file", "quantization_config")
 OFF = ("", "false", "none", "0")
 
 
@@ -116,6 +116,9 @@ def _precision(results: Sequence[TaskResult], row: PublishedModel) -> Iterator[C
 
 
 def _quantization(result: TaskResult) -> list[str]:
+    recorded = result.file.baichuan.get("quantization")
+    if recorded:
+        return [str(recorded)]
     arguments = result.file.arguments
     return [key for key in QUANTIZING if arguments.get(key, "").lower() not in OFF]
 

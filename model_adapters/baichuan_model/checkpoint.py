@@ -122,8 +122,10 @@ def weight_files(folder: str | Path) -> list[Path]:
     raise CheckpointError(f"{folder}: no weights there. Expected one of {', '.join(WEIGHT_FILES)}.")
 
 
-def tensor_shapes(file: Path) -> dict[str, Shape]:
-    """Returns name and shape of every tensor of a weight file, without reading the numbers.
+def tensor_shapes(file: Path) -> dict[str, tuple[Shape, str]]:
+    """Returns shape and dtype of every tensor of a weight file by name, without reading the numbers.
+
+    Dtypes are as torch names them in pickles (``bfloat16``) and safetensors in its files (``BF16``).
 
     Raises:
         CheckpointError: The file is truncated or damaged, or is a pickle that would run code.
@@ -131,11 +133,15 @@ def tensor_shapes(file: Path) -> dict[str, Shape]:
     try:
         if file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
-                return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+                slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118
+                return {name: (tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
         # Older files are plain pickles, which cannot be memory-mapped.
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
         # What is no tensor (quantizers pickle lists of their internals) has no shape and fits no model.
-        return {name: tuple(getattr(tensor, "shape", ())) for name, tensor in state.items()}
+        return {
+            name: (tuple(getattr(tensor, "shape", ())), str(getattr(tensor, "dtype", "")).removeprefix("torch."))
+            for name, tensor in state.items()
+        }
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{file}: refused. It is not a plain file of tensors: loading it would run code, or it is damaged "
@@ -162,12 +168,20 @@ def check_tensors(folder: str | Path, expected: Mapping[str, Shape], *, ignored:
         ignored: Patterns of tensors that a checkpoint may have in addition.
 
     Raises:
-        CheckpointError: Names every missing, extra and misshapen tensor with file and both shapes (the first dozen).
+        CheckpointError: Names every missing, extra, misshapen and doubled tensor with its file (the first dozen), and
+            shards that differ in dtype.
     """
     found: dict[str, tuple[Shape, str]] = {}
+    dtypes: dict[str, dict[str, tuple[str, str]]] = {}  # kind of tensor -> dtype -> (tensor, file)
+    doubled = []
     for file in weight_files(folder):
-        found.update({name: (shape, file.name) for name, shape in tensor_shapes(file).items()})
-    problems = [
+        for name, (shape, dtype) in tensor_shapes(file).items():
+            if name in found:
+                doubled.append(f"{name}: in {found[name][1]} and again in {file.name}")
+            found[name] = shape, file.name
+            kind = re.sub(r"\.layers\.\d+\.", ".layers.N.", name)
+            dtypes.setdefault(kind, {}).setdefault(dtype, (name, file.name))
+    problems = doubled + [
         f"{name}: missing, expected shape {list(shape)}" for name, shape in expected.items() if name not in found
     ]
     for name, (shape, file_name) in found.items():
@@ -178,6 +192,11 @@ def check_tensors(folder: str | Path, expected: Mapping[str, Shape], *, ignored:
                 )
         elif not any(re.search(pattern, name) for pattern in ignored):
             problems.append(f"{name}: unexpected, shape {list(shape)} in {file_name}")
+    for seen in dtypes.values():
+        if len({file for _, file in seen.values()}) > 1:
+            tensors = ", ".join(f"{name} is {dtype} in {file}" for dtype, (name, file) in seen.items())
+            problems.append(f"the shards differ in dtype: {tensors}")
+            break  # all tensors of a foreign shard differ, and one says it
     if problems:
         more = f"\n  ... and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise CheckpointError(

@@ -12,6 +12,7 @@ describes it (arXiv:2309.10305).
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import torch
@@ -131,9 +132,9 @@ class BaichuanAttention(nn.Module):
         """Float32 slopes, shape [heads], of an ALiBi model; None with RoPE. For attention functions without a mask."""
         if self.config.position_embedding != "alibi":
             return None
-        device = self.o_proj.weight.device
+        device = next(chain(self.o_proj.parameters(), self.o_proj.buffers())).device  # a quantized layer has no weight
         device = torch.device("cpu") if device.type == "meta" else device  # an off-loaded layer's weights are elsewhere
-        return alibi_slopes(self.num_heads, device)[heads_here(self.W_pack.weight, self.num_heads)]
+        return alibi_slopes(self.num_heads, device)[heads_here(self.W_pack, self.num_heads)]
 
     def forward(
         self,
@@ -153,7 +154,7 @@ class BaichuanAttention(nn.Module):
             k, v = past_key_values.update(k, v, self.layer_idx)
         dtype = q.dtype
         if attention_mask is not None and attention_mask.shape[1] > q.shape[1]:  # the bias of all heads, some not here
-            attention_mask = attention_mask[:, heads_here(self.W_pack.weight, self.num_heads)]
+            attention_mask = attention_mask[:, heads_here(self.W_pack, self.num_heads)]
         if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
             # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
             q, k, v = q.float(), k.float(), v.float()

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..errors import QuantizationError
-from .checkpoint import tensor_shapes, weight_files
+from .checkpoint import tensor_shapes
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +116,19 @@ def bits_of(config: Any) -> int | None:
     return int(found[1]) if found else None
 
 
+def describe_quantization(config: Any) -> str | None:
+    """How a loaded model's weights are quantized, for the results: ``"8 bits, bitsandbytes"``; None if they are not.
+
+    Args:
+        config: The model's configuration.
+    """
+    details = getattr(config, "quantization_config", None)
+    if details is None:
+        return None
+    method = details.get("quant_method") if isinstance(details, Mapping) else details.quant_method
+    return f"{bits_of(details) or 'unknown'} bits, {getattr(method, 'value', method)}"
+
+
 def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
     from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
@@ -202,10 +215,7 @@ def _auto_gptq(folder: Path, config: Any) -> dict[str, Any]:
 def _is_official_4bits(folder: Path) -> bool:
     """Whether a pickle holds ``….weight.quant_state``, a list of bitsandbytes' internals, beside ``….weight.data``."""
     return any(
-        name.endswith(".weight.quant_state")
-        for file in weight_files(folder)
-        if file.suffix == ".bin"
-        for name in tensor_shapes(file)
+        name.endswith(".weight.quant_state") for file in sorted(folder.glob("*.bin")) for name in tensor_shapes(file)
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 W_PACK_STYLE = "baichuan_w_pack"
 
@@ -42,14 +43,14 @@ def _register_w_pack_style() -> bool:
     return True
 
 
-def heads_here(weight: torch.Tensor, num_heads: int) -> slice:
-    """Which of a layer's heads this device has, by how its ``W_pack`` weight is split; all of them as a rule.
+def heads_here(w_pack: nn.Module, num_heads: int) -> slice:
+    """Which of a layer's heads this device has, by how the weight of its ``W_pack`` is split; all of them as a rule.
 
     Args:
-        weight: The weight of ``W_pack``.
+        w_pack: The projection. Where it is quantized it may have no weight, and then it is not split.
         num_heads: The number of heads of the whole layer, divisible by the number of devices.
     """
-    mesh: Any = getattr(weight, "device_mesh", None)
+    mesh: Any = getattr(getattr(w_pack, "weight", None), "device_mesh", None)
     if mesh is None:
         return slice(0, num_heads)
     share = num_heads // mesh.size()

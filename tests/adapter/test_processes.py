@@ -163,11 +163,12 @@ def test_each_device_has_its_own_slice_of_the_heads() -> None:
 
     slices = []
     for rank in range(4):
-        weight = torch.zeros(1).as_subclass(Part)
-        weight.device_mesh = Mesh(rank)
-        slices.append(heads_here(weight, 40))
+        w_pack = torch.nn.Linear(1, 1)
+        w_pack.weight = torch.nn.Parameter(torch.zeros(1).as_subclass(Part))
+        w_pack.weight.device_mesh = Mesh(rank)  # type: ignore[assignment]
+        slices.append(heads_here(w_pack, 40))
     assert [i for part in slices for i in range(40)[part]] == list(range(40))
-    assert heads_here(torch.zeros(1), 40) == slice(0, 40)
+    assert heads_here(torch.nn.Linear(1, 1), 40) == heads_here(torch.nn.Identity(), 40) == slice(0, 40)
 
 
 def test_what_tensor_parallelism_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,6 +198,12 @@ CEVAL = "ceval_5shot"
             {"arguments": {"load_in_4bit": "True"}},
             "quantized (load_in_4bit); the row Baichuan-7B is not",
         ),
+        (
+            share(CEVAL, 43),
+            {"arguments": {"load_in_4bit": "True"}, "facts": {"quantization": "4 bits, gptq"}},
+            "quantized (4 bits, gptq); the row Baichuan-7B is not",
+        ),
+        (share(CEVAL, 43), {"arguments": {"torchao": "int8"}}, "quantized (torchao); the row Baichuan-7B is not"),
     ],
 )
 def test_what_makes_a_run_not_comparable(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM
@@ -104,6 +104,48 @@ def test_a_shard_of_another_model_is_named(checkpoint: Write, tmp_path: Path) ->
     torch.save({name: torch.zeros(3, 3) for name in state}, files[1])
     with pytest.raises(CheckpointError, match=r"shape \[3, 3\] in pytorch_model-00002-of-00003\.bin"):
         load(folder)
+
+
+def test_a_shard_of_another_model_with_the_same_shapes_is_told_by_its_dtype(checkpoint: Write) -> None:
+    folder = checkpoint()
+    files = shard(folder, parts=2)
+    other = {name: tensor.to(torch.bfloat16) for name, tensor in torch.load(files[1]).items()}
+    torch.save(other, files[1])
+    with pytest.raises(CheckpointError, match="differ in dtype: .* float32 in .*00001.* bfloat16 in .*00002"):
+        load(folder)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_norms_of_another_dtype_than_the_matrices_are_no_foreign_shard(checkpoint: Write, suffix: str) -> None:
+    folder = checkpoint()
+    edit_state(folder, lambda s: s.update({name: t.double() for name, t in s.items() if "norm" in name}))
+    shard(folder, suffix=suffix)
+    load(folder)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "safetensors"])
+def test_a_tensor_that_two_shards_hold_is_named(checkpoint: Write, suffix: str) -> None:
+    folder = checkpoint()
+    files = shard(folder, suffix=suffix)
+    both = {QKV: torch.ones(96, 32)}
+    for file in files[:2]:
+        read = torch.load(file) if suffix == "bin" else load_file(file)
+        state = {**read, **both}
+        torch.save(state, file) if suffix == "bin" else save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"{QKV}: in .*0000[12].* and again in .*0000[23]"):
+        load(folder)
+
+
+def test_an_index_that_places_tensors_in_the_wrong_shards_does_no_harm(checkpoint: Write) -> None:
+    folder = checkpoint()
+    expected = torch.load(folder / "pytorch_model.bin")
+    shard(folder)
+    index = folder / "pytorch_model.bin.index.json"
+    weight_map = json.loads(index.read_text())["weight_map"]
+    rotated = dict(zip(weight_map, [*list(weight_map.values())[1:], list(weight_map.values())[0]], strict=True))
+    index.write_text(json.dumps({"metadata": {"total_size": 7}, "weight_map": rotated}))
+    found = load(folder).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_an_index_left_over_beside_the_real_file_does_no_harm(checkpoint: Write) -> None:
