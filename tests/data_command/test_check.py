@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lm_eval_baichuan import cli
+from lm_eval_baichuan.data.checksums import Checksums
 
 
 @pytest.fixture
@@ -72,6 +73,19 @@ def test_damage_is_named(
     hit = {"gaokao-bench": "gaokao"}.get(path.split("/")[0], path.split("/")[0])
     assert states == {name: "damaged" if name == hit else "complete" for name in ("cmmlu", "gaokao", "agieval")}
     assert reason in out and Path(path).name in out
+
+
+def test_an_answer_that_changed_after_fetching_is_found_by_its_checksum(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Checksums(folder).record("gaokao")
+    status, out = check(folder, capsys, "--only", "gaokao")
+    assert status == 0 and "no recorded checksums" not in out
+    changed = folder / "gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json"
+    changed.write_text(changed.read_text("utf-8").replace("A", "B", 1), "utf-8")
+    status, out = check(folder, capsys, "--only", "gaokao")
+    assert status == 1
+    assert f"{changed.name}: checksum differs from what `data fetch` recorded" in out
 
 
 def test_only_the_first_reasons_are_shown(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
