@@ -230,3 +230,24 @@ def test_a_llama_without_sentencepiece_model_says_so_and_has_no_bos(
         lm = BaichuanLM(str(tmp_path), device="cpu")
     assert "may give other ids" in caplog.text
     assert lm.tok_encode("one")[0] != 1
+
+
+@pytest.mark.filterwarnings("ignore")  # the quantizers' own words
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("quantize", [{"load_in_4bit": True}, {"load_in_8bit": True}])
+def test_an_adapter_on_a_quantized_model_adds_what_it_adds(
+    write_checkpoint: Write, instance: Make, tmp_path: Path, family: str, quantize: dict[str, bool]
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    widths = {"hidden_size": 64, "intermediate_size": 128, "initializer_range": 0.15}
+    base, adapter = write_checkpoint(**widths, **FAMILIES[family]), tmp_path / "adapter"
+    train_adapter(base, adapter)
+    exact, bare = score(BaichuanLM(base, device="cpu", peft=str(adapter)), instance), BaichuanLM(base, device="cpu")
+    lm = BaichuanLM(base, device="cpu", peft=str(adapter), **quantize)
+    found = score(lm, instance)
+    bits = 4 if "load_in_4bit" in quantize else 8
+    assert lm.get_model_info()["baichuan"]["quantization"] == f"{bits} bits, bitsandbytes"
+    # Quantizing moves a score by far less than the adapter does.
+    assert (found - exact).abs().mean() < 0.5 * (found - score(bare, instance)).abs().mean()
+    plain = BaichuanLM(base, device="cpu", peft=str(adapter), trie=False, **quantize)
+    assert torch.allclose(found, score(plain, instance), atol=0.05)
