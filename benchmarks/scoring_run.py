@@ -133,7 +133,7 @@ def timed(work: Callable[[], object], device: str) -> float:
 
 
 def measure(order: dict[str, Any]) -> dict[str, Any]:
-    """Runs what the order names: trie, plain, hf, rate or encode."""
+    """Runs what the order names: trie (and a plain forward after it), hf, or rate."""
     if order["threads"]:
         torch.set_num_threads(order["threads"])
     device = order["device"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .baichuan_model.checkpoint import hub_arguments, tensor_shapes
+from .baichuan_model.checkpoint import hub_arguments, tensor_headers
 from .errors import CheckpointError
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -82,7 +82,7 @@ def _stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the adapter; its pickles are read as tensors only."""
     for file in _FILES:
         if (folder / file).is_file():
-            return {name: shape for name, (shape, _) in tensor_shapes(folder / file).items()}
+            return {name: shape for name, (shape, _) in tensor_headers(folder / file).items()}
     raise CheckpointError(f"{folder}: no adapter weights there. Expected {' or '.join(_FILES)}.")
 
 

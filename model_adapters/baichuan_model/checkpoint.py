@@ -122,7 +122,7 @@ def weight_files(folder: str | Path) -> list[Path]:
     raise CheckpointError(f"{folder}: no weights there. Expected one of {', '.join(WEIGHT_FILES)}.")
 
 
-def tensor_shapes(file: Path) -> dict[str, tuple[Shape, str]]:
+def tensor_headers(file: Path) -> dict[str, tuple[Shape, str]]:
     """Returns shape and dtype of every tensor of a weight file by name, without reading the numbers.
 
     Dtypes are as torch names them in pickles (``bfloat16``) and safetensors in its files (``BF16``).
@@ -175,7 +175,7 @@ def check_tensors(folder: str | Path, expected: Mapping[str, Shape], *, ignored:
     dtypes: dict[str, dict[str, tuple[str, str]]] = {}  # kind of tensor -> dtype -> (tensor, file)
     doubled = []
     for file in weight_files(folder):
-        for name, (shape, dtype) in tensor_shapes(file).items():
+        for name, (shape, dtype) in tensor_headers(file).items():
             if name in found:
                 doubled.append(f"{name}: in {found[name][1]} and again in {file.name}")
             found[name] = shape, file.name

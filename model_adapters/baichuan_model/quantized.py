@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..errors import QuantizationError
-from .checkpoint import tensor_shapes
+from .checkpoint import tensor_headers
 
 logger = logging.getLogger(__name__)
 
@@ -125,8 +125,13 @@ def describe_quantization(config: Any) -> str | None:
     details = getattr(config, "quantization_config", None)
     if details is None:
         return None
+    return f"{bits_of(details) or 'unknown'} bits, {_method(details)}"
+
+
+def _method(details: Any) -> str:
+    """Which library's form a quantization configuration (object or dict) describes: ``gptq``, ``torchao``, ..."""
     method = details.get("quant_method") if isinstance(details, Mapping) else details.quant_method
-    return f"{bits_of(details) or 'unknown'} bits, {getattr(method, 'value', method)}"
+    return str(getattr(method, "value", method))
 
 
 def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
@@ -186,7 +191,6 @@ def read_quantization(folder: str | Path, config: Any) -> bool:
         details = _auto_gptq(folder, config)
     if details is None:
         return False
-    method = str(details.get("quant_method") if isinstance(details, Mapping) else details.quant_method)
     if bits_of(details) == 4 and _is_official_4bits(folder):
         raise QuantizationError(
             f"{folder}: these are Baichuan's own -4bits weights, pickled for bitsandbytes 0.41 by code inside the "
@@ -194,7 +198,7 @@ def read_quantization(folder: str | Path, config: Any) -> bool:
             "load_in_4bit=true,bnb_4bit_use_double_quant=true: that is the same quantization (nf4, its scales "
             "quantized too), done while loading."
         )
-    if "gptq" in method:
+    if "gptq" in _method(details):
         require_packages("gptq", f"{folder} is quantized with GPTQ; reading it")
     return True
 
@@ -215,7 +219,7 @@ def _auto_gptq(folder: Path, config: Any) -> dict[str, Any]:
 def _is_official_4bits(folder: Path) -> bool:
     """Whether a pickle holds ``….weight.quant_state``, a list of bitsandbytes' internals, beside ``….weight.data``."""
     return any(
-        name.endswith(".weight.quant_state") for file in sorted(folder.glob("*.bin")) for name in tensor_shapes(file)
+        name.endswith(".weight.quant_state") for file in sorted(folder.glob("*.bin")) for name in tensor_headers(file)
     )
 
 

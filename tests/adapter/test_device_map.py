@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from accelerate import infer_auto_device_map
+from families import FAMILIES
 from lm_eval.api.instance import Instance
 
 from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
@@ -17,13 +17,6 @@ from lm_eval_baichuan.model_adapters.lm import BaichuanLM
 
 Make = Callable[..., Instance]
 Write = Callable[..., str]
-
-FAMILIES: dict[str, dict[str, Any]] = {
-    "7b": {},
-    "13b": {"model_max_length": 512},
-    "2-7b": {"norm_head": True},
-    "2-13b": {"model_max_length": 512, "norm_head": True},
-}
 
 
 @pytest.mark.parametrize("alibi", [False, True])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import sentencepiece
 import torch
+from families import FAMILIES
 from lm_eval.api.instance import Instance
 from safetensors.torch import load_file, save_file
 
@@ -27,12 +28,6 @@ Write = Callable[..., str]
 # peft asks transformers in a way that transformers calls outdated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
-FAMILIES: dict[str, dict[str, Any]] = {
-    "7b": {},
-    "13b": {"model_max_length": 512},
-    "2-7b": {"norm_head": True},
-    "2-13b": {"model_max_length": 512, "norm_head": True},
-}
 TARGETS = ["W_pack", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 

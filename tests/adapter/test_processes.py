@@ -8,10 +8,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from families import FAMILIES
 from lm_eval.api.instance import Instance
 
 from lm_eval_baichuan.model_adapters import processes
@@ -79,12 +79,8 @@ LAUNCHERS = {
 }
 
 
-FAMILIES: dict[str, dict[str, Any]] = {
-    "7b": {},
-    "13b": {"model_max_length": 512, "hidden_size": 48, "num_attention_heads": 6},
-    "2-7b": {"norm_head": True},
-    "2-13b": {"model_max_length": 512, "norm_head": True},
-}
+# One with a number of heads that is no power of two, whose slopes are not one series.
+SPLIT_FAMILIES = {**FAMILIES, "13b": {**FAMILIES["13b"], "hidden_size": 48, "num_attention_heads": 6}}
 
 
 @pytest.fixture
@@ -106,7 +102,7 @@ def tasks(tmp_path: Path) -> Path:
 def test_two_cpu_processes_ask_each_question_once(
     write_checkpoint: Write, instance: Make, tasks: Path, tmp_path: Path, launcher: str, family: str
 ) -> None:
-    folder = write_checkpoint(**FAMILIES[family])
+    folder = write_checkpoint(**SPLIT_FAMILIES[family])
     evaluate = ["-m", "lm_eval_baichuan", "--model", "baichuan", "--model_args", f"pretrained={folder}"]
     evaluate += ["--tasks", "tiny_shared", "--include_path", str(tasks), "--device", "cpu", "--log_samples"]
     evaluate += ["--output_path", str(tmp_path / "out")]
@@ -136,7 +132,7 @@ def test_two_cpu_processes_ask_each_question_once(
 
 
 def test_two_processes_share_every_layer(write_checkpoint: Write, instance: Make, tmp_path: Path) -> None:
-    folders = [write_checkpoint(name=family, **config) for family, config in FAMILIES.items()]
+    folders = [write_checkpoint(name=family, **config) for family, config in SPLIT_FAMILIES.items()]
     script = tmp_path / "rank.py"
     script.write_text(RANK)
     run([sys.executable, *LAUNCHERS["torchrun"], str(script), str(tmp_path / "scores"), *folders], tmp_path / "cache")

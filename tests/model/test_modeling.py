@@ -206,3 +206,13 @@ def test_saved_and_loaded_again_is_the_same_model(tiny_model: BaichuanForCausalL
     torch.testing.assert_close(again(ids).logits, tiny_model(ids).logits)
     assert again.config.norm_head == tiny_model.config.norm_head
     assert again.config.position_embedding == tiny_model.config.position_embedding
+
+
+def test_a_quantized_layer_that_has_no_weight_has_its_slopes_all_the_same() -> None:
+    attention = BaichuanForCausalLM(tiny_config("baichuan2-13b")).model.layers[0].self_attn
+    expected = attention.alibi_slopes
+    for name in ("W_pack", "o_proj"):  # as GPTQ replaces them: packed numbers in buffers
+        packed = torch.nn.Module()
+        packed.register_buffer("qweight", torch.zeros(3, dtype=torch.int32))
+        setattr(attention, name, packed)
+    assert torch.equal(attention.alibi_slopes, expected)
