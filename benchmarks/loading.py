@@ -28,7 +28,7 @@ def write_checkpoint(folder: Path, form: str, size: float, shard_size: float) ->
     import torch
     from safetensors.torch import save_file
 
-    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
+    from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
 
     widths: dict[str, Any] = {"hidden_size": 2048, "intermediate_size": 5504, "num_attention_heads": 16}
     per_layer = 4 * (4 * widths["hidden_size"] ** 2 + 3 * widths["hidden_size"] * widths["intermediate_size"])
@@ -74,7 +74,7 @@ def measure(folder: str, dtype: str) -> dict[str, float]:
     """Loads a checkpoint in this process and returns bytes and seconds."""
     import torch
 
-    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM
+    from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM
 
     torch.set_num_threads(1)
     before, start = resident("VmRSS"), time.perf_counter()

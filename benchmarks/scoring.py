@@ -111,7 +111,7 @@ def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
     import lm_eval
     from lm_eval.tasks import TaskManager
 
-    from lm_eval_baichuan.model_adapters.lm import BaichuanLM
+    from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
     caught: list[Request] = []
 
@@ -134,7 +134,7 @@ def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
 
 def save_checkpoint(folder: Path, tokenizer: Path, sizes: dict[str, Any]) -> None:
     """A random RoPE Baichuan in the official layout."""
-    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
+    from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
 
     config = BaichuanConfig(**sizes, max_position_embeddings=4096, norm_head=False)
     BaichuanForCausalLM(config).save_pretrained(folder)

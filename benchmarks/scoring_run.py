@@ -15,8 +15,8 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM, BaichuanTokenizer
-from lm_eval_baichuan.model_adapters.scoring import Progress, TrieScorer
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM, BaichuanTokenizer
+from lm_eval_baichuan.model_adapters.trie_scorer import Progress, TrieScorer
 
 Request = tuple[list[int], list[int]]
 

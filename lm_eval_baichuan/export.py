@@ -36,19 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, check what was written, and say what was checked."""
-    from .model_adapters.baichuan_model import llama_check, llama_export
-    from .model_adapters.baichuan_model.checkpoint import local_checkpoint
+    from .model_adapters.baichuan.checkpoint import local_checkpoint
+    from .model_adapters.llama_export import check, write
 
     source, destination = Path(local_checkpoint(args.source)), args.destination
-    config = llama_export.llama_ready_config(
-        source, norm_head=None if args.norm_head is None else args.norm_head == "true"
-    )
+    config = write.llama_ready_config(source, norm_head=None if args.norm_head is None else args.norm_head == "true")
     # The folder takes its name only after the checks, so what bears that name was checked.
-    with llama_export.complete_or_nothing(destination, needed=llama_export.weights_size(source)) as folder:
-        llama_export.write_llama(source, folder, config)
-        tensors = llama_check.check_tensors_equal(source, folder, config)
-        texts = llama_check.check_token_ids(source, folder)
-        logits = llama_check.logit_difference(source, folder, config) if args.check == "all" else None
+    with write.complete_or_nothing(destination, needed=write.weights_size(source)) as folder:
+        write.write_llama(source, folder, config)
+        tensors = check.check_tensors_equal(source, folder, config)
+        texts = check.check_token_ids(source, folder)
+        logits = check.logit_difference(source, folder, config) if args.check == "all" else None
     print(f"{destination}: {tensors} tensors read back and equal; token ids equal on {texts} texts.")
     if logits is None:
         print("Logits were not compared.")

@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     import torch
 
-    from .model_adapters.memory_plan import GB, describe
-    from .model_adapters.scoring.budget import free_memory
+    from .model_adapters.lm.memory_plan import GB, describe
+    from .model_adapters.trie_scorer.budget import free_memory
 
     settings = _settings(args.model_args)
     config = _configuration(settings["pretrained"])
@@ -61,7 +61,7 @@ def table(config: Any, max_length: int, token_budget: int) -> list[tuple[str, li
     """
     import torch
 
-    from .model_adapters.memory_plan import ModelSizes, Run, estimate
+    from .model_adapters.lm.memory_plan import ModelSizes, Run, estimate
 
     sizes = ModelSizes.of(config)
     kinds = [
@@ -92,7 +92,7 @@ def _configuration(name: str) -> Any:
     """Reads config.json, of a hub repository without any other file."""
     from transformers import AutoConfig
 
-    from .model_adapters import baichuan_model  # noqa: F401 - registers the model type
+    from .model_adapters import baichuan  # noqa: F401 - registers the model type
     from .model_adapters.errors import CheckpointError
 
     try:

@@ -1,1 +1,1 @@
-"""The answers: Baichuan checkpoints in, log-likelihoods out. Knows no benchmark."""
+"""The answers: checkpoints in, log-likelihoods out. Knows no benchmark."""

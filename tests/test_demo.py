@@ -16,8 +16,8 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from sentencepiece import SentencePieceProcessor
 
-from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM, BaichuanTokenizer, alibi_slopes
-from lm_eval_baichuan.model_adapters.lm import BaichuanLM
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM, BaichuanTokenizer, alibi_slopes
+from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASK = REPOSITORY / "tasks" / "demo_5shot"

@@ -85,10 +85,23 @@ def test_model_adapters_know_no_benchmark_and_no_front_door() -> None:
 
 
 def test_the_trie_is_index_arithmetic_only() -> None:
-    assert breaches("model_adapters/trie", "torch", "transformers", "lm_eval", "sentencepiece") == []
-    assert breaches("model_adapters/trie", *OURS, but=(f"{ADAPTERS}.trie", f"{ADAPTERS}.errors")) == []
+    room = "trie_scorer.trie"
+    assert breaches("model_adapters/trie_scorer/trie", "torch", "transformers", "lm_eval", "sentencepiece") == []
+    assert breaches("model_adapters/trie_scorer/trie", *OURS, but=(f"{ADAPTERS}.{room}", f"{ADAPTERS}.errors")) == []
 
 
-def test_the_model_family_stands_below_trie_scorer_and_adapter() -> None:
-    above = [f"{ADAPTERS}.{name}" for name in ("lm", "scoring", "trie")]
-    assert breaches("model_adapters/baichuan_model", "lm_eval", *above) == []
+@pytest.mark.parametrize("room", ["trie_scorer", "baichuan"])
+def test_scorer_and_family_know_neither_each_other_nor_lm_eval(room: str) -> None:
+    allowed = (f"{ADAPTERS}.{room}", f"{ADAPTERS}.errors")
+    assert breaches(f"model_adapters/{room}", "lm_eval", *OURS, but=allowed) == []
+
+
+def test_the_scorer_needs_no_library_of_text() -> None:
+    assert breaches("model_adapters/trie_scorer", "sentencepiece", "tokenizers", "datasets", "peft") == []
+
+
+def test_the_llama_export_stands_apart_from_evaluating() -> None:
+    export = f"{ADAPTERS}.llama_export"
+    assert breaches("model_adapters/llama_export", "lm_eval", f"{ADAPTERS}.lm", f"{ADAPTERS}.trie_scorer") == []
+    for room in ("trie_scorer", "baichuan", "lm"):
+        assert breaches(f"model_adapters/{room}", export) == []

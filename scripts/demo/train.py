@@ -37,7 +37,7 @@ from tqdm import tqdm
 from vocabulary import SEED, train_vocabulary
 from wrong_runs import WRONG_ATTENTION, WRONG_PROMPTS, Run, pad, question_starts
 
-from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
 
 WINDOW = 1024  # tokens; the exam's prompts have about 160
 LEARNING_RATE = 2e-3

@@ -11,7 +11,7 @@ import torch
 from questions import INSTRUCTION, Question, Subject, prompt, render
 from torch import nn
 
-from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanForCausalLM, alibi_slopes
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM, alibi_slopes
 
 Arguments = dict[str, torch.Tensor]
 

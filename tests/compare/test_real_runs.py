@@ -44,7 +44,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, small_tokenizer: Path) 
     """A tiny random Baichuan-7B."""
     import torch
 
-    from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
+    from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
 
     folder = tmp_path_factory.mktemp("models") / "Baichuan-7B"
     torch.manual_seed(0)

@@ -19,8 +19,8 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
 from lm_eval_baichuan import tasks
-from lm_eval_baichuan.model_adapters.baichuan_model import BaichuanConfig, BaichuanForCausalLM
-from lm_eval_baichuan.model_adapters.lm import BaichuanLM
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
+from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
 Rows = list[dict[str, str]]
 LETTERS = "ABCD"

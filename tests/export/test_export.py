@@ -14,14 +14,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from lm_eval_baichuan.cli import main
-from lm_eval_baichuan.model_adapters.baichuan_model import (
-    BaichuanConfig,
-    BaichuanForCausalLM,
-    BaichuanTokenizer,
-    llama_check,
-    llama_export,
-)
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM, BaichuanTokenizer
 from lm_eval_baichuan.model_adapters.errors import CheckpointError
+from lm_eval_baichuan.model_adapters.llama_export import check as llama_check
+from lm_eval_baichuan.model_adapters.llama_export import write as llama_export
 
 ROPE = ["baichuan1-7b-tiny", "baichuan2-7b-tiny"]
 
@@ -167,7 +163,7 @@ def test_a_gap_before_added_tokens_is_refused(tmp_path: Path, small_tokenizer: P
 
 
 def test_real_vocabulary_on_real_text(data_dir: Path, tmp_path: Path) -> None:
-    from lm_eval_baichuan.model_adapters.baichuan_model.llama_tokenizer import save_fast_tokenizer
+    from lm_eval_baichuan.model_adapters.llama_export.tokenizer import save_fast_tokenizer
 
     own = BaichuanTokenizer(vocab_file=str(data_dir / "tokenizer" / "baichuan-7b.tokenizer.model"))
     save_fast_tokenizer(own, tmp_path)

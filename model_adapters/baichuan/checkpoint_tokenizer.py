@@ -1,0 +1,53 @@
+"""Reads the tokenizer of a checkpoint in Baichuan's or in Llama's layout: sentencepiece itself wherever there is one.
+
+Fine-tunes of Baichuan-7B are often saved as Llama checkpoints. Transformers converts such a folder's vocabulary, which
+gives other ids on some text, and puts bos before every text, which Baichuan never saw.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import TokenizerError
+from .tokenization import BaichuanTokenizer
+
+_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+
+
+def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | None) -> BaichuanTokenizer | None:
+    """The tokenizer of a checkpoint folder.
+
+    Args:
+        folder: The folder.
+        llama: Whether the checkpoint is in Llama's layout.
+        add_bos_token: What the user asked for; None leaves it to the checkpoint, and means no bos for a Llama layout.
+
+    Returns:
+        The tokenizer, or None for a Llama layout without ``tokenizer.model``.
+
+    Raises:
+        TokenizerError: A Baichuan layout has no ``tokenizer.model``.
+    """
+    if not (folder / "tokenizer.model").is_file():
+        if llama:
+            return None
+        raise TokenizerError(
+            f"{folder}: no tokenizer.model there. Copy it from the original checkpoint, or pass tokenizer=FOLDER."
+        )
+    if llama and add_bos_token is None:
+        add_bos_token = False
+    options: dict[str, Any] = {} if add_bos_token is None else {"add_bos_token": add_bos_token}
+    # By name, not through AutoTokenizer: tokenizer_config.json may name a class that converts the vocabulary.
+    tokenizer: BaichuanTokenizer = BaichuanTokenizer.from_pretrained(str(folder), **options)
+    if llama and not _states_template(folder):
+        # The vocabulary's own chat form is not what such a fine-tune was trained on (Vicuna's, say).
+        tokenizer.chat_template = None
+    return tokenizer
+
+
+def _states_template(folder: Path) -> bool:
+    config = folder / "tokenizer_config.json"
+    stated = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("chat_template")
+    return bool(stated) or any((folder / name).is_file() for name in _TEMPLATE_FILES)

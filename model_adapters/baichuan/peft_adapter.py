@@ -1,0 +1,124 @@
+"""Puts a LoRA or QLoRA adapter on a loaded Baichuan, and makes sure that all of it arrived.
+
+peft warns, or says nothing, where an adapter's tensors find no place in the model; the scores are then those of the
+bare model under the fine-tune's name. Here every tensor of the adapter must be in the model afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from .checkpoint import hub_arguments, tensor_headers
+
+_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+# Embedding and head that were trained whole, in the several names that peft gives them.
+_TRAINED_ROWS = re.compile(r"\b(embed_tokens|lm_head)(\.(modules_to_save|original_module|base_layer))*\.weight$")
+
+
+def with_adapter(model: Any, name: str, **hub: Any) -> Any:
+    """Wraps `model` with a peft adapter.
+
+    Args:
+        model: A loaded causal language model, quantized or not.
+        name: The adapter's folder, or a hub repository.
+        hub: Where on the hub, as for `huggingface_hub.snapshot_download`.
+
+    Returns:
+        The peft model, in evaluation mode.
+
+    Raises:
+        CheckpointError: peft is not installed, the folder is no adapter, is damaged, or does not fit the model.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise CheckpointError(
+            f"peft={name} needs the peft library ({error}). Install it: pip install 'lm-eval-baichuan[peft]'"
+        ) from error
+    folder = _local(name, hub)
+    stored = _stored_tensors(folder)
+    _resize_to(model, stored, folder)
+    try:
+        with warnings.catch_warnings():
+            # Missing tensors are checked below, and the base model's name in the adapter need not be reachable.
+            warnings.filterwarnings("ignore", message=".*missing adapter keys.*")
+            wrapped = PeftModel.from_pretrained(model, str(folder))
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: this adapter does not fit the model ({error}). Use the base model that its "
+            "adapter_config.json names (base_model_name_or_path)."
+        ) from error
+    _check_arrived(wrapped, stored, folder)
+    return wrapped.eval()
+
+
+def _local(name: str, hub: dict[str, Any]) -> Path:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=["adapter_*"], **hub_arguments(hub)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise CheckpointError(
+                f"peft={name}: neither a folder here nor a hub repository that could be downloaded ({error})."
+            ) from error
+    if not (folder / "adapter_config.json").is_file():
+        raise CheckpointError(
+            f"{folder}: no adapter_config.json there, so this is no peft adapter. A merged fine-tune goes into "
+            "pretrained=."
+        )
+    return folder
+
+
+def _stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the adapter; its pickles are read as tensors only."""
+    for file in _FILES:
+        if (folder / file).is_file():
+            return {name: shape for name, (shape, _) in tensor_headers(folder / file).items()}
+    raise CheckpointError(f"{folder}: no adapter weights there. Expected {' or '.join(_FILES)}.")
+
+
+def _resize_to(model: Any, stored: dict[str, tuple[int, ...]], folder: Path) -> None:
+    """Gives embedding and head the rows that the adapter brings for them, if it was trained with added tokens."""
+    rows = {shape[0] for name, shape in stored.items() if _TRAINED_ROWS.search(name)}
+    if len(rows) > 1:
+        raise CheckpointError(f"{folder}: its embedding and its head have different numbers of rows: {sorted(rows)}.")
+    if rows and rows != {model.get_input_embeddings().weight.shape[0]}:
+        # The adapter overwrites these rows, so what they hold until then does not matter.
+        model.resize_token_embeddings(rows.pop(), mean_resizing=False)
+
+
+def _check_arrived(wrapped: Any, stored: dict[str, tuple[int, ...]], folder: Path) -> None:
+    from peft import get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    if wrapped.active_peft_config.is_prompt_learning:  # nothing inside the model to compare with
+        return
+    present = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    places = {name for name in present if not _TRAINED_ROWS.search(name)}
+    brought = {name for name in stored if not _TRAINED_ROWS.search(name)}
+    extra, empty = sorted(brought - places), sorted(places - brought)
+    if extra or empty:
+        raise CheckpointError(
+            f"{folder}: the adapter's tensors and the places for them in this model are not the same. "
+            f"{len(extra)} have no place here: {', '.join(extra[:6]) or '-'}; {len(empty)} places stayed empty: "
+            f"{', '.join(empty[:6]) or '-'}. Was it trained on another model, or is the file cut off?"
+        )
+    values = load_peft_weights(str(folder), device="cpu")
+    if not all(torch.isfinite(tensor).all() for tensor in values.values()):
+        raise CheckpointError(f"{folder}: the adapter holds NaN or infinite numbers.")
+    for layer, module in (
+        ("embed_tokens", wrapped.get_input_embeddings()),
+        ("lm_head", wrapped.get_output_embeddings()),
+    ):
+        names = [name for name in values if name.endswith((f"{layer}.modules_to_save.weight", f"{layer}.weight"))]
+        if names and not torch.equal(module.weight.cpu(), values[names[0]].to(module.weight.dtype)):
+            raise CheckpointError(f"{folder}: its trained {layer} did not reach the model. Please report this.")

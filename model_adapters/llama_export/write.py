@@ -1,0 +1,235 @@
+"""Writes a RoPE Baichuan checkpoint as a standard Llama checkpoint.
+
+A Baichuan with RoPE is a Llama whose query, key and value projections are stacked (``W_pack``, rows [Q; K; V]) and,
+from Baichuan 2 on, whose output head is normalised when it is used (NormHead). Unstacking and normalising once gives a
+checkpoint that any engine for Llama serves. Tensors are read and written one at a time; memory holds one output shard.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from ..baichuan.checkpoint import check_tensors, modelling_source, weight_files
+from ..baichuan.configuration import BaichuanConfig
+from ..baichuan.family import settle_family
+from ..baichuan.modeling import BaichuanForCausalLM
+from ..baichuan.stored_tensors import StoredTensors
+from ..baichuan.tokenization import BaichuanTokenizer
+from ..errors import CheckpointError
+from .tokenizer import save_fast_tokenizer
+
+SHARD_BYTES = 10**9
+_ROWS = 8192
+
+
+def write_llama(source: Path, folder: Path, config: BaichuanConfig) -> None:
+    """Writes weights, configuration and tokenizer of `source` as a Llama checkpoint.
+
+    Args:
+        source: A folder in Baichuan's layout, weights in any of its forms.
+        folder: Where to write; see `complete_or_nothing`.
+        config: From `llama_ready_config`.
+    """
+    dtype = _write_weights(source, folder, config)
+    _write_config(source, folder, config, dtype)
+    save_fast_tokenizer(BaichuanTokenizer.from_pretrained(str(source)), folder)
+
+
+def llama_ready_config(source: Path, *, norm_head: bool | None = None) -> BaichuanConfig:
+    """Reads the configuration of a checkpoint that can be written as a Llama.
+
+    Args:
+        source: A folder in Baichuan's layout.
+        norm_head: Whether the head is a NormHead, for a checkpoint that does not say.
+
+    Raises:
+        CheckpointError: It is of another family, has ALiBi positions or quantized weights, or is damaged.
+    """
+    if not (source / "config.json").is_file():
+        raise CheckpointError(f"{source}: no config.json there. Name a folder in Baichuan's layout.")
+    model_type = json.loads((source / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if model_type != BaichuanConfig.model_type:
+        raise CheckpointError(f"{source}: config.json says model_type {model_type!r}; expected 'baichuan'.")
+    config: BaichuanConfig = BaichuanConfig.from_pretrained(str(source))
+    config.norm_head = config.norm_head if norm_head is None else norm_head
+    try:
+        settle_family(config, where=str(source), source=modelling_source(source))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} (for export: --norm-head true or --norm-head false)") from error
+    if config.position_embedding != "rope":
+        raise CheckpointError(
+            f"{source}: this checkpoint has ALiBi positions (a bias on the attention scores, per head and distance). "
+            "A Llama has rotary positions, and no weights make one compute the other. Baichuan-7B and Baichuan2-7B "
+            "can be exported; for the 13B models use an engine that knows Baichuan itself."
+        )
+    if getattr(config, "quantization_config", None) is not None:
+        raise CheckpointError(f"{source}: the weights are quantized. Export the checkpoint they were made from.")
+    with torch.device("meta"):
+        expected = BaichuanForCausalLM(config).state_dict()
+    check_tensors(
+        source,
+        {name: tuple(tensor.shape) for name, tensor in expected.items()},
+        ignored=BaichuanForCausalLM._keys_to_ignore_on_load_unexpected,
+    )
+    return config
+
+
+def llama_tensors(name: str, tensor: torch.Tensor, *, norm_head: bool) -> dict[str, torch.Tensor]:
+    """The tensors of a Llama that hold one tensor of a Baichuan.
+
+    Args:
+        name: Its name in the Baichuan checkpoint.
+        tensor: Its values; ``W_pack`` has shape [3 x hidden, hidden].
+        norm_head: Whether the rows of ``lm_head.weight`` are to be normalised (in float32, eps 1e-12).
+    """
+    if name.endswith("rotary_emb.inv_freq"):
+        return {}
+    if name.endswith("self_attn.W_pack.weight"):
+        prefix = name.removesuffix("W_pack.weight")
+        parts = zip("qkv", tensor.chunk(3), strict=True)
+        return {f"{prefix}{letter}_proj.weight": part.contiguous() for letter, part in parts}
+    if name == "lm_head.weight" and norm_head:
+        folded = torch.empty_like(tensor)
+        for rows, part in zip(folded.split(_ROWS), tensor.split(_ROWS), strict=True):  # float32 of all would be large
+            rows.copy_(torch.nn.functional.normalize(part.float(), dim=-1, eps=1e-12))
+        return {name: folded}
+    return {name: tensor.contiguous()}
+
+
+def stored_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and values of every tensor of a checkpoint, one at a time."""
+    stored = StoredTensors(weight_files(folder))
+    try:
+        for name, tensor in list(stored.by_name.items()):
+            yield name, tensor[...]
+    finally:
+        stored.close()
+
+
+@contextmanager
+def complete_or_nothing(destination: Path, *, needed: int) -> Iterator[Path]:
+    """A folder beside `destination` that becomes it at the end, and goes away if anything fails.
+
+    Args:
+        destination: A folder that does not exist yet.
+        needed: Bytes that will be written.
+
+    Raises:
+        CheckpointError: `destination` exists, or the disk has no room.
+    """
+    if destination.exists():
+        raise CheckpointError(f"{destination} exists already, and nothing is overwritten. Name a new folder.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(destination.parent).free
+    if free < needed:
+        raise CheckpointError(
+            f"{destination.parent} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB will be written."
+        )
+    folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        folder.rename(destination)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def weights_size(folder: Path) -> int:
+    """Bytes of a checkpoint's weight files."""
+    return sum(file.stat().st_size for file in weight_files(folder))
+
+
+def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.dtype:
+    """Writes the shards and their index; returns the dtype of the weights."""
+    shard: dict[str, torch.Tensor] = {}
+    written: list[list[str]] = []
+    held = total = 0
+    dtype = torch.float32
+
+    def flush() -> None:
+        nonlocal held
+        save_file(shard, folder / _shard_name(len(written)), metadata={"format": "pt"})
+        written.append(list(shard))
+        shard.clear()
+        held = 0
+
+    with tqdm(total=weights_size(source), unit="B", unit_scale=True, desc="Writing Llama weights") as bar:
+        for name, tensor in stored_tensors(source):
+            for llama_name, values in llama_tensors(name, tensor, norm_head=bool(config.norm_head)).items():
+                if held and held + values.nbytes > SHARD_BYTES:
+                    flush()
+                shard[llama_name] = values
+                held, total = held + values.nbytes, total + values.nbytes
+            if name == "model.embed_tokens.weight":
+                dtype = tensor.dtype
+            bar.update(tensor.nbytes)
+        flush()
+    count = len(written)
+    names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
+    if count == 1:
+        names = ["model.safetensors"]
+    else:
+        index = {
+            "metadata": {"total_size": total},
+            "weight_map": {name: file for file, held_names in zip(names, written, strict=True) for name in held_names},
+        }
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for i, name in enumerate(names):
+        (folder / _shard_name(i)).rename(folder / name)
+    return dtype
+
+
+def _shard_name(number: int) -> str:
+    return f"unfinished-{number:05d}.safetensors"
+
+
+def _write_config(source: Path, folder: Path, config: BaichuanConfig, dtype: torch.dtype) -> None:
+    """Writes config.json and generation_config.json."""
+    from transformers import GenerationConfig, LlamaConfig
+
+    llama = LlamaConfig(
+        **{
+            name: getattr(config, name)
+            for name in (
+                "vocab_size",
+                "hidden_size",
+                "intermediate_size",
+                "num_hidden_layers",
+                "num_attention_heads",
+                "hidden_act",
+                "initializer_range",
+                "rms_norm_eps",
+                "pad_token_id",
+                "bos_token_id",
+                "eos_token_id",
+            )
+        },
+        num_key_value_heads=config.num_attention_heads,
+        max_position_embeddings=config.context_length or 4096,
+        rope_parameters={"rope_type": "default", "rope_theta": config.rope_theta},
+        tie_word_embeddings=False,
+        architectures=["LlamaForCausalLM"],
+    )
+    stated: dict[str, Any] = {**llama.to_diff_dict(), "dtype": str(dtype).removeprefix("torch.")}
+    # Engines built on transformers 4 look for these two names.
+    stated.update(torch_dtype=stated["dtype"], rope_theta=config.rope_theta)
+    (folder / "config.json").write_text(json.dumps(stated, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    given = source / "generation_config.json"
+    stored = json.loads(given.read_text(encoding="utf-8")) if given.is_file() else {}
+    known = GenerationConfig().to_dict()
+    generation = {name: value for name, value in stored.items() if name in known}
+    for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        generation.setdefault(name, getattr(config, name))
+    (folder / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,252 @@
+"""TrieScorer: log-likelihoods of many requests, every distinct token run once."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.modeling_utils import AttentionInterface
+
+from ..errors import BaichuanError, NonFiniteLogitsError, RequestError
+from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, trie_attention
+from .budget import automatic_token_budget, is_out_of_memory
+from .flex import FlexAttention
+from .nonfinite import non_finite_error
+from .path_cache import PathCache
+from .progress import Progress
+from .read_out import read_out
+from .trie import Row, TokenTrie, ancestors_within, build_trie, cut_row
+from .trie.build import TokenIds
+
+AttentionKind = Literal["blockwise", "dense", "flex"]
+
+_KINDS = get_args(AttentionKind)
+
+# These stretch the rotary frequencies with the length of what is run, which a row is not.
+_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+
+logger = logging.getLogger(__name__)
+
+AttentionInterface.register(ATTENTION_NAME, trie_attention)
+
+
+class Score(NamedTuple):
+    """The answer to one request.
+
+    Attributes:
+        request: Its number, counted from 0.
+        logprob: Log-likelihood of the continuation given the context, in nats, summed over its tokens.
+        is_greedy: Whether every token of the continuation is the arg-max.
+    """
+
+    request: int
+    logprob: float
+    is_greedy: bool
+
+
+class TrieScorer:
+    """Scores requests over a trie of their tokens.
+
+    Works with any causal model whose attention goes through transformers' attention interface, has full causal
+    attention, and takes positions by RoPE, or by ALiBi with an `alibi_slopes` attribute on its attention layers.
+
+    Attributes:
+        attention: How attention is computed: "blockwise", "dense" or "flex".
+        token_budget: Tokens in one row; smaller after an out-of-memory.
+        max_length: The most tokens a request may feed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        max_length: int,
+        token_budget: int | Literal["auto"] = "auto",
+        attention: AttentionKind | Literal["auto"] = "auto",
+    ) -> None:
+        """Prepares a model for scoring; its weights and settings stay as they are.
+
+        Args:
+            model: A loaded causal language model in eval mode, or a peft model around one.
+            max_length: The most tokens a request may feed, the model's context length as a rule.
+            token_budget: Tokens to run at once, or "auto" to choose by free memory.
+            attention: "blockwise" (scaled_dot_product_attention over blocks, best on CPU), "flex" (FlexAttention's
+                compiled kernel, best on CUDA), "dense" (one mask over the whole row, for comparison), or "auto": flex
+                on CUDA, blockwise elsewhere.
+
+        Raises:
+            BaichuanError: An argument is out of range, or the model's attention is of another kind.
+        """
+        self._model = _plain_model(model)
+        self._decoder = self._model.get_decoder()
+        self._head = self._model.get_output_embeddings()
+        self._alibi = any(getattr(module, "alibi_slopes", None) is not None for module in self._decoder.modules())
+        if token_budget != "auto" and token_budget < 1:
+            raise BaichuanError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
+        if attention not in (*_KINDS, "auto"):
+            raise BaichuanError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
+        self._shares_layers = (getattr(self._model, "_tp_size", None) or 1) > 1
+        embedding: Any = self._model.get_input_embeddings()
+        self._embedding: torch.Tensor = embedding.weight
+        self._device = self._embedding.device
+        self.max_length = max_length
+        self.attention: str = (
+            ("flex" if self._device.type == "cuda" else "blockwise") if attention == "auto" else attention
+        )
+        self.token_budget: int = (
+            automatic_token_budget(self._model, max_length, self._device) if token_budget == "auto" else token_budget
+        )
+
+    def score(
+        self,
+        requests: Sequence[tuple[TokenIds, TokenIds]],
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Iterator[Score]:
+        """Scores all requests, yielding each as soon as it is known.
+
+        Args:
+            requests: Pairs of context ids and continuation ids, both non-empty.
+            on_progress: Called at the start and after every row.
+
+        Yields:
+            The score of each request once, in the order of the trie, not of the requests.
+
+        Raises:
+            RequestError: A request is empty, too long, or has an id outside the vocabulary.
+            NonFiniteLogitsError: The model returned NaN or infinity.
+            torch.OutOfMemoryError: Not even a row of one token fits.
+        """
+        trie = build_trie(requests, self.max_length)
+        self._check_vocabulary(trie)
+        progress = Progress(len(requests), len(trie), trie.sent_tokens, self.token_budget)
+        if on_progress:
+            on_progress(progress)
+        cache = PathCache()
+        logprob = np.zeros(len(requests))
+        is_greedy = np.ones(len(requests), dtype=bool)
+        reads_left = trie.reads_per_request.copy()
+        start, path = 0, np.empty(0, dtype=np.int64)
+        while start < len(trie):
+            row, (row_logprob, row_greedy) = self._run_what_fits(trie, start, path, cache)
+            reads = trie.reads_between(row.start, row.stop)
+            request = trie.read_request[reads]
+            np.add.at(logprob, request, row_logprob)
+            np.logical_and.at(is_greedy, request, row_greedy)
+            np.subtract.at(reads_left, request, 1)
+            done = [int(index) for index in dict.fromkeys(request.tolist()) if reads_left[index] == 0]
+            start, path = row.stop, row.keys[row.keep]
+            progress.tokens_done, progress.token_budget = row.stop, self.token_budget
+            progress.requests_done += len(done)
+            if on_progress:
+                on_progress(progress)
+            for index in done:
+                yield Score(index, float(logprob[index]), bool(is_greedy[index]))
+
+    def _check_vocabulary(self, trie: TokenTrie) -> None:
+        pieces = len(self._embedding)
+        for name, ids in (("context", trie.token), ("continuation", trie.read_target)):
+            if len(ids) and ids.max() >= pieces:
+                raise RequestError(
+                    f"A {name} holds token id {ids.max()}, but the model's embedding has {pieces} rows. "
+                    "The tokenizer does not belong to this model."
+                )
+
+    def _run_what_fits(
+        self, trie: TokenTrie, start: int, path: np.ndarray, cache: PathCache
+    ) -> tuple[Row, tuple[np.ndarray, np.ndarray]]:
+        """Runs the next row, halving the budget until it fits in memory."""
+        while True:
+            row = cut_row(trie, start, path, self.token_budget)
+            try:
+                answer = self._run(trie, row, cache)
+            except Exception as error:
+                cache.discard()
+                # Devices that share every layer must run the same rows: one cannot halve its own alone.
+                if self.token_budget == 1 or self._shares_layers or not is_out_of_memory(error):
+                    raise
+                # Only the text of the error leaves this block: the error itself holds the row's tensors.
+                message = f"{type(error).__name__}: {error}".partition("\n")[0]
+            else:
+                cache.commit()
+                return row, answer
+            # A row may be shorter than the budget; halving what did not fit is what helps.
+            self.token_budget = max(1, len(row) // 2)
+            warnings.warn(
+                f"Out of memory with {len(row)} tokens at once; continuing with {self.token_budget} ({message})",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _run(self, trie: TokenTrie, row: Row, cache: PathCache) -> tuple[np.ndarray, np.ndarray]:
+        """One forward pass over a row: log-probability and arg-max flag of its read-outs, `[reads]` each."""
+        reads = trie.reads_between(row.start, row.stop)
+        position = torch.from_numpy(trie.read_node[reads] - row.start)
+        target = torch.from_numpy(trie.read_target[reads])
+
+        def non_finite_at(node: int) -> NonFiniteLogitsError:
+            keys = row.keys[: len(row.path) + node + 1]
+            request = [*keys[ancestors_within(trie, keys, row.start + node)], row.start + node]
+            return non_finite_error(self._model, torch.from_numpy(trie.token[request])[None].to(self._device))
+
+        hidden = self._hidden(trie, row, cache)
+        logprob, is_greedy = read_out(self._head, hidden, position, target, non_finite_at)
+        return logprob.numpy(), is_greedy.numpy()
+
+    def _hidden(self, trie: TokenTrie, row: Row, cache: PathCache) -> torch.Tensor:
+        """Last hidden states of a row's nodes, `[nodes, hidden]`."""
+        nodes = slice(row.start, row.stop)
+        token = torch.from_numpy(trie.token[nodes]).to(self._device, torch.int64)
+        depth = torch.from_numpy(trie.depth[nodes]).to(self._device, torch.int64)
+        attention = RowAttention(self._kind(), trie, row, cache, alibi=self._alibi)
+        with _attending(self._model):
+            output = self._decoder(
+                input_ids=token[None], position_ids=depth[None], attention_mask=None, use_cache=False, trie=attention
+            )
+        hidden: torch.Tensor = output.last_hidden_state[0]
+        return hidden
+
+    def _kind(self) -> Callable[..., Attend]:
+        if self.attention == "flex":
+            most_keys = self.max_length + self.token_budget
+            return partial(FlexAttention, most_queries=self.token_budget, most_keys=most_keys)
+        return BlockwiseAttention if self.attention == "blockwise" else DenseAttention
+
+
+def _plain_model(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside peft's wrapper, with its adapters in place; refuses what the trie cannot run."""
+    wrapped: Any = model
+    if hasattr(wrapped, "get_base_model"):
+        if wrapped.active_peft_config.is_prompt_learning:
+            raise BaichuanError("Prompt-learning adapters put virtual tokens before every request. Use trie=False.")
+        model = wrapped.get_base_model()
+    if not isinstance(model, PreTrainedModel):
+        raise BaichuanError(f"Expected a transformers model, found {type(model).__name__}. Use trie=False.")
+    rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type", "default")
+    if rope in _LENGTH_DEPENDENT_ROPE:
+        raise BaichuanError(f"RoPE of type {rope!r} depends on the length of each request. Use trie=False.")
+    return model
+
+
+@contextmanager
+def _attending(model: PreTrainedModel) -> Iterator[None]:
+    """The model attends by the trie's rule inside this block, and as before after it."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(ATTENTION_NAME)
+    if model.config._attn_implementation != ATTENTION_NAME:
+        raise BaichuanError(
+            f"{type(model).__name__} does not use transformers' attention interface, so its attention cannot follow "
+            "the trie. Use trie=False."
+        )
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
