@@ -139,7 +139,8 @@ print(set(MODEL_MAPPING) - set(model_registry.keys()), set(model_registry.keys()
 
 
 def test_importing_the_adapter_itself_is_no_clash() -> None:
-    code = "from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM\nfrom lm_eval.api.registry import get_model\n"
+    code = "from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM\n"
+    code += "from lm_eval.api.registry import get_model\n"
     assert evaluate(code + "print(get_model('baichuan') is BaichuanLM, get_model('hf').__name__)") == "True HFLM"
 
 

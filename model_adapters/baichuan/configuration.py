@@ -28,7 +28,7 @@ class BaichuanConfig(PreTrainedConfig):
     """
 
     model_type = "baichuan"
-    keys_to_ignore_at_inference = ["past_key_values"]
+    keys_to_ignore_at_inference = ["cache", "past_key_values"]
     base_model_tp_plan = available_plan(PLAN)
 
     vocab_size: int = 64000

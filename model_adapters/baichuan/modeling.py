@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from ..hosts.transformers import CACHE_KEYWORD
 from .configuration import BaichuanConfig
+from .forward_arguments import one_cache, refuse_requests
 from .pretrained import BaichuanPreTrainedModel
 from .tensor_parallel import HEAD_PLAN, available_plan, heads_here
 
@@ -141,8 +143,7 @@ class BaichuanAttention(nn.Module):
         hidden: torch.Tensor,
         rotary: tuple[torch.Tensor, torch.Tensor] | None,
         attention_mask: torch.Tensor | None,
-        past_key_values: Cache | None,
-        **kwargs: Any,
+        kv_cache: Cache | None,
     ) -> torch.Tensor:
         """Attends. `hidden` and the result have shape [batch, query, hidden]."""
         batch, length, _ = hidden.shape
@@ -150,8 +151,8 @@ class BaichuanAttention(nn.Module):
         q, k, v = (part.transpose(1, 2) for part in packed.unbind(2))  # each [batch, heads, query, head_dim]
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        if past_key_values is not None:
-            k, v = past_key_values.update(k, v, self.layer_idx)
+        if kv_cache is not None:
+            k, v = kv_cache.update(k, v, self.layer_idx)
         dtype = q.dtype
         if attention_mask is not None and attention_mask.shape[1] > q.shape[1]:  # the bias of all heads, some not here
             attention_mask = attention_mask[:, heads_here(self.W_pack, self.num_heads)]
@@ -159,7 +160,7 @@ class BaichuanAttention(nn.Module):
             # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
             q, k, v = q.float(), k.float(), v.float()
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
-        out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0, **kwargs)
+        out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0)
         return self.o_proj(out.reshape(batch, length, -1).to(dtype))
 
 
@@ -190,9 +191,17 @@ class BaichuanDecoderLayer(GradientCheckpointingLayer):
         self.input_layernorm = BaichuanRMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = BaichuanRMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, hidden: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        """Shape [batch, query, hidden] in and out; `kwargs` go to the attention."""
-        hidden = hidden + self.self_attn(self.input_layernorm(hidden), **kwargs)
+    def forward(
+        self,
+        hidden: torch.Tensor,
+        rotary: tuple[torch.Tensor, torch.Tensor] | None,
+        attention_mask: torch.Tensor | None,
+        kv_cache: Cache | None,
+    ) -> torch.Tensor:
+        """Shape [batch, query, hidden] in and out; the rest goes to the attention."""
+        hidden = hidden + self.self_attn(
+            self.input_layernorm(hidden), rotary=rotary, attention_mask=attention_mask, kv_cache=kv_cache
+        )
         return hidden + self.mlp(self.post_attention_layernorm(hidden))
 
 
@@ -214,50 +223,67 @@ class BaichuanModel(BaichuanPreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
-        **kwargs: Any,
+        past_key_values: Cache | None = None,
+        return_dict: Literal[True] | None = None,
+        output_attentions: None = None,
+        output_hidden_states: None = None,
     ) -> BaseModelOutputWithPast:
         """Runs the decoder.
+
+        There is no ``**kwargs``: a keyword that is swallowed is a request that is not carried out, and one renamed
+        release of transformers made every generated token wrong that way.
 
         Args:
             input_ids: Shape [batch, query].
             attention_mask: 1 for tokens, 0 for padding, shape [batch, key]; or a finished mask or additive bias of
                 shape [batch, 1 or heads, query, key], which is used as it is (for ALiBi it must contain the bias).
             position_ids: Positions for RoPE, shape [batch, query]; ALiBi goes by distance and ignores them.
-            past_key_values: The KV cache.
+            cache: The KV cache.
             inputs_embeds: Instead of `input_ids`, shape [batch, query, hidden].
             use_cache: Whether to return a KV cache.
-            kwargs: Passed on to the attention function.
+            past_key_values: The KV cache, as transformers before 5.24 names it.
+            return_dict: Only named results are returned.
+            output_attentions: Not computed.
+            output_hidden_states: Not computed.
 
         Returns:
             The last hidden states, shape [batch, query, hidden], and the KV cache.
+
+        Raises:
+            TypeError: A keyword is unknown, or asks for what is not computed.
+            ValueError: Of two arguments that exclude each other both were given, or neither.
         """
+        refuse_requests(
+            return_dict=return_dict in (None, True),
+            output_attentions=not output_attentions,
+            output_hidden_states=not output_hidden_states,
+        )
+        cache = one_cache(cache, past_key_values)
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Pass exactly one of input_ids and inputs_embeds.")
         hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
         if use_cache is None:
             use_cache = self.config.use_cache and not self.training
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
-        seen = int(past_key_values.get_seq_length()) if past_key_values is not None else 0
+        if use_cache and cache is None:
+            cache = DynamicCache(config=self.config)
+        seen = int(cache.get_seq_length()) if cache is not None else 0
         if position_ids is None:
             position_ids = torch.arange(seen, seen + hidden.shape[1], device=hidden.device)[None]
 
-        mask = self._mask(hidden, attention_mask, past_key_values, seen)
+        mask = self._mask(hidden, attention_mask, cache, seen)
         rotary = None
         if self.config.position_embedding == "rope":
             rotary = rotary_cos_sin(position_ids, self.config.head_dim, self.config.rope_theta)
         for layer in self.layers:
-            hidden = layer(hidden, rotary=rotary, attention_mask=mask, past_key_values=past_key_values, **kwargs)
+            hidden = layer(hidden, rotary=rotary, attention_mask=mask, kv_cache=cache)
         return BaseModelOutputWithPast(
-            last_hidden_state=self.norm(hidden), past_key_values=past_key_values if use_cache else None
+            last_hidden_state=self.norm(hidden), **{CACHE_KEYWORD: cache if use_cache else None}
         )
 
-    def _mask(
-        self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None, seen: int
-    ) -> Any:
+    def _mask(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, cache: Cache | None, seen: int) -> Any:
         """The mask or bias for the attention function, or None where that function needs none."""
         finished = attention_mask is not None and attention_mask.dim() == 4
         alibi = self.config.position_embedding == "alibi"
@@ -265,8 +291,8 @@ class BaichuanModel(BaichuanPreTrainedModel):
             config=self.config,
             inputs_embeds=hidden,
             attention_mask=attention_mask,
-            past_key_values=past_key_values,
             allow_is_causal_skip=not alibi,
+            **{CACHE_KEYWORD: cache},
         )
         if not isinstance(mask, torch.Tensor) or finished or not alibi:
             return mask
@@ -309,12 +335,15 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | torch.Tensor = 0,
-        **kwargs: Any,
+        past_key_values: Cache | None = None,
+        return_dict: Literal[True] | None = None,
+        output_attentions: None = None,
+        output_hidden_states: None = None,
     ) -> CausalLMOutputWithPast:
         """Runs model and head; arguments as for `BaichuanModel.forward`.
 
@@ -322,29 +351,38 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
             input_ids: Shape [batch, query].
             attention_mask: Shape [batch, key], or a finished 4-D mask or bias.
             position_ids: Shape [batch, query].
-            past_key_values: The KV cache.
+            cache: The KV cache.
             inputs_embeds: Shape [batch, query, hidden].
             labels: Next-token targets, shape [batch, query], -100 where there is none; gives a loss.
             use_cache: Whether to return a KV cache.
             logits_to_keep: Compute logits for the last so many positions only (0 for all), or at these indices.
-            kwargs: Passed on to the attention function.
+            past_key_values: The KV cache, as transformers before 5.24 names it.
+            return_dict: Only named results are returned.
+            output_attentions: Not computed.
+            output_hidden_states: Not computed.
 
         Returns:
             Logits of shape [batch, kept, vocab], the loss where labels were given, and the KV cache.
+
+        Raises:
+            TypeError: A keyword is unknown, or asks for what is not computed.
+            ValueError: Of two arguments that exclude each other both were given, or neither.
         """
-        kwargs.pop("return_dict", None)
         outputs = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
-            **kwargs,
+            past_key_values=past_key_values,
+            return_dict=return_dict,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
         )
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, keep])
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE_KEYWORD: outputs.get(CACHE_KEYWORD)})

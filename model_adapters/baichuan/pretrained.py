@@ -25,7 +25,7 @@ class BaichuanPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _no_split_modules = ["BaichuanDecoderLayer"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = ["cache", "past_key_values", "kv_cache"]
     _supports_sdpa = True
     _supports_attention_backend = True
     # Only Baichuan-7B's state dict has these; they are recomputed from the configuration.

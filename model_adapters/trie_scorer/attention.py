@@ -6,7 +6,9 @@ arXiv:2108.12409), added to the scores in float32 whatever the model's dtype: in
 benchmark scores.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -186,6 +188,22 @@ class RowAttention:
         return attend(query, key, value, slopes, scaling)
 
 
+_running: ContextVar[RowAttention] = ContextVar("row of the token trie")
+
+
+@contextmanager
+def running(row: RowAttention) -> Iterator[None]:
+    """Every attention layer that runs inside this block attends by this row.
+
+    Not a keyword of the model's forward: some models hand no keywords on to their layers, and none should swallow one.
+    """
+    token = _running.set(row)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
 def trie_attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -194,7 +212,6 @@ def trie_attention(
     attention_mask: torch.Tensor | None,
     *,
     scaling: float,
-    trie: RowAttention,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """The attention function registered with transformers; called by every attention layer of the model.
@@ -206,7 +223,6 @@ def trie_attention(
         value: Values, `[1, kv_heads, nodes, head_dim]`.
         attention_mask: None; the row knows what is visible.
         scaling: Factor on the scores.
-        trie: The row, passed through the model's keyword arguments.
         kwargs: Whatever else the model passes.
 
     Returns:
@@ -223,4 +239,4 @@ def trie_attention(
         )
     slopes = getattr(module, "alibi_slopes", None)
     slopes = None if slopes is None else slopes.to(query.device)  # an off-loaded layer computes elsewhere
-    return trie.attend(int(module.layer_idx), query, key, value, slopes, scaling), None  # type: ignore[arg-type]
+    return _running.get().attend(int(module.layer_idx), query, key, value, slopes, scaling), None  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
 from ..errors import BaichuanError, NonFiniteLogitsError, RequestError
-from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, trie_attention
+from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, running, trie_attention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention
 from .nonfinite import non_finite_error
@@ -207,9 +207,9 @@ class TrieScorer:
         token = torch.from_numpy(trie.token[nodes]).to(self._device, torch.int64)
         depth = torch.from_numpy(trie.depth[nodes]).to(self._device, torch.int64)
         attention = RowAttention(self._kind(), trie, row, cache, alibi=self._alibi)
-        with _attending(self._model):
+        with _attending(self._model), running(attention):
             output = self._decoder(
-                input_ids=token[None], position_ids=depth[None], attention_mask=None, use_cache=False, trie=attention
+                input_ids=token[None], position_ids=depth[None], attention_mask=None, use_cache=False
             )
         hidden: torch.Tensor = output.last_hidden_state[0]
         return hidden

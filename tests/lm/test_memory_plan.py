@@ -15,9 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from lm_eval_baichuan.cli import main
-from lm_eval_baichuan.model_adapters import before_loading
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig
 from lm_eval_baichuan.model_adapters.errors import DoesNotFitError
+from lm_eval_baichuan.model_adapters.lm import before_loading
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.memory_plan import ModelSizes, Run, estimate, working_set
 

@@ -14,10 +14,10 @@ import torch
 from families import FAMILIES
 from lm_eval.api.instance import Instance
 
-from lm_eval_baichuan.model_adapters import processes
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig
 from lm_eval_baichuan.model_adapters.baichuan.tensor_parallel import heads_here
 from lm_eval_baichuan.model_adapters.errors import CheckpointError
+from lm_eval_baichuan.model_adapters.lm import processes
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
 Make = Callable[..., Instance]
