@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
-from .model_adapters.errors import BaichuanError
+from .model_adapters.errors import EvaluationError
 
 
 class Command(NamedTuple):
@@ -89,12 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None reads them from the process.
 
     Returns:
-        The sub-command's own status, 2 after a :class:`BaichuanError`, or 130 after Ctrl-C.
+        The sub-command's own status, 2 after a :class:`EvaluationError`, or 130 after Ctrl-C.
     """
     args = build_parser().parse_args(argv)
     try:
         return cast(int, args.run(args))
-    except BaichuanError as error:
+    except EvaluationError as error:
         print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

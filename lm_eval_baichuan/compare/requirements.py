@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from ..model_adapters.errors import BaichuanError
-
-
-class MissingExtraError(BaichuanError):
-    """A library of the extra ``report`` is not installed."""
+from ..model_adapters.errors import MissingExtraError
 
 
 def need_report_extra(*modules: str) -> None:

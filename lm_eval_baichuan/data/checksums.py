@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .sources import DataError, DataFile, data_files, home
+from ..model_adapters.errors import DataError
+from .sources import DataFile, data_files, home
 
 NAME = "checksums.json"
 

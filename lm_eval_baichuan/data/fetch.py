@@ -10,9 +10,10 @@ import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..model_adapters.errors import DataError
 from .checksums import Checksums, sha256
 from .homes import discard, fetch_sources, write_from
-from .sources import DataError, DataFile, count_rows, data_files, home
+from .sources import DataFile, count_rows, data_files, home
 
 STAGING = ".fetch"
 """Folder in the data folder where files lie until they are complete and checked."""

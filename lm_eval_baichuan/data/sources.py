@@ -15,8 +15,6 @@ from typing import Any
 
 import yaml
 
-from ..model_adapters.errors import BaichuanError
-
 LAYOUTS = {
     "ceval": "ceval/{split}/{subject}_{split}.csv",
     "mmlu": "mmlu/{split}/{subject}_{split}.csv",
@@ -36,10 +34,6 @@ ANY_PROTOCOL = {
     "max_prompt_tokens": 0,
     "drop_shots": "",
 }
-
-
-class DataError(BaichuanError):
-    """A data file is missing, damaged, or cannot be had from its home."""
 
 
 @dataclass(frozen=True)

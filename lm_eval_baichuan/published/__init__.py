@@ -1,5 +1,6 @@
 """The figures that Baichuan published, each with the place it stands in."""
 
-from .tables import Benchmark, Figure, PublishedError, PublishedModel, PublishedTables, load_published
+from ..model_adapters.errors import PublishedError
+from .tables import Benchmark, Figure, PublishedModel, PublishedTables, load_published
 
 __all__ = ["Benchmark", "Figure", "PublishedError", "PublishedModel", "PublishedTables", "load_published"]

@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from ..model_adapters.errors import BaichuanError
+from ..model_adapters.errors import PublishedError
 
 NOT_PRINTED = "-"
-
-
-class PublishedError(BaichuanError):
-    """No published row has the name asked for."""
 
 
 @dataclass(frozen=True)

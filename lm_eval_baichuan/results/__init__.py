@@ -1,6 +1,6 @@
 """Reads what lm-eval writes: results files, folders of them, and logged samples."""
 
-from .errors import ResultsError
+from ..model_adapters.errors import ResultsError
 from .files import ResultsFile, TaskResult, read_results_file
 from .runs import Run, read_runs
 from .samples import Answer, read_answers

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import ResultsError
+from ..model_adapters.errors import ResultsError
 from .files import DATE, ResultsFile, TaskResult, read_results_file, task_results
 from .suites import Suite, find_suite, known_suites
 

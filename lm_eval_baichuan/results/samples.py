@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import ResultsError
+from ..model_adapters.errors import ResultsError
 from .files import TaskResult
 
 METRIC = "acc"

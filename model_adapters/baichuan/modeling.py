@@ -279,9 +279,8 @@ class BaichuanModel(BaichuanPreTrainedModel):
             rotary = rotary_cos_sin(position_ids, self.config.head_dim, self.config.rope_theta)
         for layer in self.layers:
             hidden = layer(hidden, rotary=rotary, attention_mask=mask, kv_cache=cache)
-        return BaseModelOutputWithPast(
-            last_hidden_state=self.norm(hidden), **{CACHE_KEYWORD: cache if use_cache else None}
-        )
+        kept: dict[str, Any] = {CACHE_KEYWORD: cache if use_cache else None}
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden), **kept)
 
     def _mask(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None, cache: Cache | None, seen: int) -> Any:
         """The mask or bias for the attention function, or None where that function needs none."""
@@ -385,4 +384,5 @@ class BaichuanForCausalLM(BaichuanPreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        return CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE_KEYWORD: outputs.get(CACHE_KEYWORD)})
+        kept: dict[str, Any] = {CACHE_KEYWORD: outputs.get(CACHE_KEYWORD)}
+        return CausalLMOutputWithPast(loss=loss, logits=logits, **kept)

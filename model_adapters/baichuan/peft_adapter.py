@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MissingExtraError
 from .checkpoint import hub_arguments, tensor_headers
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -33,12 +33,13 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
         The peft model, in evaluation mode.
 
     Raises:
-        CheckpointError: peft is not installed, the folder is no adapter, is damaged, or does not fit the model.
+        MissingExtraError: peft is not installed.
+        CheckpointError: The folder is no adapter, is damaged, or does not fit the model.
     """
     try:
         from peft import PeftModel
     except ImportError as error:
-        raise CheckpointError(
+        raise MissingExtraError(
             f"peft={name} needs the peft library ({error}). Install it: pip install 'lm-eval-baichuan[peft]'"
         ) from error
     folder = _local(name, hub)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import QuantizationError
+from ..errors import MissingExtraError, QuantizationError
 from .checkpoint import tensor_headers
 
 logger = logging.getLogger(__name__)
@@ -160,12 +160,12 @@ def require_packages(library: str, purpose: str) -> None:
     """Stops with what to install where a quantization's packages are missing.
 
     Raises:
-        QuantizationError: Names them.
+        MissingExtraError: Names them.
     """
     packages = {"gptq": ("optimum", "gptqmodel")}.get(library, (library,))
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        raise QuantizationError(
+        raise MissingExtraError(
             f"{purpose[:1].upper()}{purpose[1:]} needs {' and '.join(missing)}, not installed here. "
             f"Run: pip install {' '.join(missing)}"
         )

@@ -11,7 +11,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TokenizerError
+from ..errors import MissingExtraError, TokenizerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def _parse(serialized: bytes) -> Any:
     try:
         from sentencepiece import sentencepiece_model_pb2 as messages
     except ImportError as error:
-        raise TokenizerError(
+        raise MissingExtraError(
             f"Reading the types of the pieces of tokenizer.model needs protobuf ({error}). "
             "Install it: pip install 'lm-eval-baichuan[export]'"
         ) from error

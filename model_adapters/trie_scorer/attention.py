@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..errors import BaichuanError
+from ..errors import UnsupportedModelError
 from .path_cache import PathCache
 from .trie import Row, TokenTrie, ancestors_within, visible
 
@@ -178,7 +178,7 @@ class RowAttention:
     ) -> torch.Tensor:
         """Attention of one layer; shapes as in `Attend`, with key and value of the row's own nodes only."""
         if (slopes is not None) != self._alibi:
-            raise BaichuanError(f"Layer {layer} disagrees with the first layer on whether positions are ALiBi.")
+            raise UnsupportedModelError(f"Layer {layer} disagrees with the first layer on whether positions are ALiBi.")
         device = query.device
         if device not in self._on:
             attend = self._kind(self._trie, self._row, alibi=self._alibi, device=device)
@@ -229,11 +229,11 @@ def trie_attention(
         Attended values, `[1, nodes, heads, head_dim]`, and None for the weights.
 
     Raises:
-        BaichuanError: The layer asks for an attention that the trie does not compute.
+        UnsupportedModelError: The layer asks for an attention that the trie does not compute.
     """
     asked = [name for name in _UNSUPPORTED if kwargs.get(name) is not None]
     if asked or attention_mask is not None:
-        raise BaichuanError(
+        raise UnsupportedModelError(
             f"{type(module).__name__} asks for {', '.join(asked) or 'a mask of its own'}, "
             "which the token trie does not compute. Use trie=False."
         )

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
-from ..errors import BaichuanError, NonFiniteLogitsError, RequestError
+from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
 from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, running, trie_attention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention
@@ -81,16 +81,17 @@ class TrieScorer:
                 on CUDA, blockwise elsewhere.
 
         Raises:
-            BaichuanError: An argument is out of range, or the model's attention is of another kind.
+            OptionError: An argument is out of range.
+            UnsupportedModelError: The model's attention is of another kind.
         """
         self._model = _plain_model(model)
         self._decoder = self._model.get_decoder()
         self._head = self._model.get_output_embeddings()
         self._alibi = any(getattr(module, "alibi_slopes", None) is not None for module in self._decoder.modules())
         if token_budget != "auto" and token_budget < 1:
-            raise BaichuanError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
+            raise OptionError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
         if attention not in (*_KINDS, "auto"):
-            raise BaichuanError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
+            raise OptionError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
         self._shares_layers = (getattr(self._model, "_tp_size", None) or 1) > 1
         embedding: Any = self._model.get_input_embeddings()
         self._embedding: torch.Tensor = embedding.weight
@@ -226,13 +227,15 @@ def _plain_model(model: nn.Module) -> PreTrainedModel:
     wrapped: Any = model
     if hasattr(wrapped, "get_base_model"):
         if wrapped.active_peft_config.is_prompt_learning:
-            raise BaichuanError("Prompt-learning adapters put virtual tokens before every request. Use trie=False.")
+            raise UnsupportedModelError(
+                "Prompt-learning adapters put virtual tokens before every request. Use trie=False."
+            )
         model = wrapped.get_base_model()
     if not isinstance(model, PreTrainedModel):
-        raise BaichuanError(f"Expected a transformers model, found {type(model).__name__}. Use trie=False.")
+        raise UnsupportedModelError(f"Expected a transformers model, found {type(model).__name__}. Use trie=False.")
     rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type", "default")
     if rope in _LENGTH_DEPENDENT_ROPE:
-        raise BaichuanError(f"RoPE of type {rope!r} depends on the length of each request. Use trie=False.")
+        raise UnsupportedModelError(f"RoPE of type {rope!r} depends on the length of each request. Use trie=False.")
     return model
 
 
@@ -242,7 +245,7 @@ def _attending(model: PreTrainedModel) -> Iterator[None]:
     before = model.config._attn_implementation
     model.set_attn_implementation(ATTENTION_NAME)
     if model.config._attn_implementation != ATTENTION_NAME:
-        raise BaichuanError(
+        raise UnsupportedModelError(
             f"{type(model).__name__} does not use transformers' attention interface, so its attention cannot follow "
             "the trie. Use trie=False."
         )

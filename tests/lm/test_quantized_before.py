@@ -14,7 +14,7 @@ from checkpoint_matrix import requests, write_checkpoints
 from safetensors.torch import load_file, save_file
 
 from lm_eval_baichuan.model_adapters.baichuan import quantized
-from lm_eval_baichuan.model_adapters.errors import QuantizationError
+from lm_eval_baichuan.model_adapters.errors import MissingExtraError, QuantizationError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
 GROUP = 32
@@ -97,7 +97,7 @@ def test_gptq_without_its_packages_says_what_to_install(
 ) -> None:
     write_gptq(checkpoints / model / "safetensors", tmp_path / "gptq")
     monkeypatch.setattr(quantized, "find_spec", lambda name: None)
-    with pytest.raises(QuantizationError, match=r"quantized with GPTQ.*pip install optimum gptqmodel"):
+    with pytest.raises(MissingExtraError, match=r"quantized with GPTQ.*pip install optimum gptqmodel"):
         BaichuanLM(str(tmp_path / "gptq"), device="cpu")
 
 

@@ -12,7 +12,12 @@ from scoring_cases import VOCABULARY, WINDOW, Request, tiny_model
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
 
-from lm_eval_baichuan.model_adapters.errors import BaichuanError, NonFiniteLogitsError, RequestError
+from lm_eval_baichuan.model_adapters.errors import (
+    NonFiniteLogitsError,
+    OptionError,
+    RequestError,
+    UnsupportedModelError,
+)
 from lm_eval_baichuan.model_adapters.trie_scorer import Progress, TrieScorer, budget, score_one_by_one
 from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import PathCache
 from lm_eval_baichuan.model_adapters.trie_scorer.read_out import read_out
@@ -202,7 +207,7 @@ def test_a_lora_adapter_scores_as_peft_runs_it() -> None:
 def test_virtual_tokens_are_refused() -> None:
     base = copy.deepcopy(tiny_model("llama-grouped"))
     adapted = get_peft_model(base, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3))
-    with pytest.raises(BaichuanError, match="virtual tokens.*trie=False"):
+    with pytest.raises(UnsupportedModelError, match="virtual tokens.*trie=False"):
         scorer(adapted)
 
 
@@ -210,12 +215,12 @@ def test_attention_that_the_trie_does_not_compute_is_refused() -> None:
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
     sliding = MistralForCausalLM(MistralConfig(**sizes, **heads, sliding_window=4))
-    with pytest.raises(BaichuanError, match="MistralAttention asks for sliding_window.*trie=False"):
+    with pytest.raises(UnsupportedModelError, match="MistralAttention asks for sliding_window.*trie=False"):
         list(scorer(sliding).score([([1], [2])]))
     stretched = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    with pytest.raises(BaichuanError, match="RoPE of type 'dynamic'"):
+    with pytest.raises(UnsupportedModelError, match="RoPE of type 'dynamic'"):
         scorer(LlamaForCausalLM(LlamaConfig(**sizes, **heads, rope_parameters=stretched)))
-    with pytest.raises(BaichuanError, match="found Linear"):
+    with pytest.raises(UnsupportedModelError, match="found Linear"):
         scorer(nn.Linear(2, 2))
 
 
@@ -234,7 +239,7 @@ def test_requests_that_the_model_cannot_take(request_: Request, message: str) ->
 
 @pytest.mark.parametrize(("option", "value"), [("token_budget", 0), ("token_budget", -3), ("attention", "magic")])
 def test_options_out_of_range(option: str, value: Any) -> None:
-    with pytest.raises(BaichuanError, match=f"{option} is {value!r}; expected"):
+    with pytest.raises(OptionError, match=f"{option} is {value!r}; expected"):
         scorer(tiny_model("baichuan1-7b"), **{option: value})
 
 
