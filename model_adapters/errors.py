@@ -59,7 +59,16 @@ class NonFiniteLogitsError(WrongScoresError):
 
 
 class CertificateError(WrongScoresError):
-    """Two ways of computing the same scores disagree by more than their arithmetic explains."""
+    """Two ways of computing the same scores disagree by more than their arithmetic explains.
+
+    Attributes:
+        request: The number of the request they disagree on.
+    """
+
+    def __init__(self, message: str, request: int) -> None:
+        """Remembers the request."""
+        super().__init__(message)
+        self.request = request
 
 
 class DoesNotFitError(EvaluationError, MemoryError):

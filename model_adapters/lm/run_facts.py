@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
+
+from lm_eval.api.instance import Instance
+
+from ..trie_scorer import Certificate, joined
 
 
 @dataclass
@@ -19,6 +23,11 @@ class RunFacts:
         truncated: Per task, the documents whose prompts were longer than the window and lost their beginning.
         tokens_sent: Tokens of all requests as a plain run would send them.
         tokens_run: Tokens that the token trie ran.
+        ties: Per task, the documents whose best answers have exactly equal log-likelihoods.
+        ranked: Per task, the documents whose answers were ranked.
+        scores_verified: How far the trie and the model's own forward pass were apart, where that was looked at.
+        generation_verified: The same of generating with and without the KV cache.
+        unverified: Why scores were not verified.
     """
 
     label_encodings: dict[str, set[str]] = field(default_factory=partial(defaultdict, set))
@@ -26,6 +35,11 @@ class RunFacts:
     truncated: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
     tokens_sent: int = 0
     tokens_run: int = 0
+    ties: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
+    ranked: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
+    scores_verified: Certificate | None = None
+    generation_verified: Certificate | None = None
+    unverified: str | None = None
 
     @classmethod
     def sum(cls, parts: Iterable[RunFacts]) -> RunFacts:
@@ -40,6 +54,13 @@ class RunFacts:
                 total.truncated[task] |= documents
             total.tokens_sent += part.tokens_sent
             total.tokens_run += part.tokens_run
+            for task, documents in part.ties.items():
+                total.ties[task] |= documents
+            for task, documents in part.ranked.items():
+                total.ranked[task] |= documents
+            total.scores_verified = joined(total.scores_verified, part.scores_verified)
+            total.generation_verified = joined(total.generation_verified, part.generation_verified)
+            total.unverified = total.unverified or part.unverified
         return total
 
     def warnings(self) -> list[str]:
@@ -54,6 +75,38 @@ class RunFacts:
         ]
         return lines
 
+    def count_ties(self, requests: Sequence[Instance], answers: Sequence[tuple[float, bool]]) -> list[str]:
+        """Counts documents of several answers, and those whose best answers are exactly equally likely.
+
+        The first of them wins then, so a model that knows nothing at all scores the share of the first label.
+
+        Args:
+            requests: Instances of log-likelihoods.
+            answers: Their log-likelihoods, in the same order.
+
+        Returns:
+            Sentences for the log.
+        """
+        # By number of the answer: processes with fewer questions than others are asked their last one again.
+        by_document: dict[tuple[str, int | None, str], dict[int, float]] = defaultdict(dict)
+        for request, (logprob, _) in zip(requests, answers, strict=True):
+            by_document[request.task_name or "unnamed", request.doc_id, request.args[0]][request.idx] = logprob
+        for (task, document, _), by_number in by_document.items():
+            logprobs = list(by_number.values())
+            if len(logprobs) > 1:
+                self.ranked[task].add(document)
+                if logprobs.count(max(logprobs)) > 1:
+                    self.ties[task].add(document)
+        tied = sum(map(len, self.ties.values()))
+        if not tied:
+            return []
+        asked = sum(len(self.ranked[task]) for task in self.ties)
+        return [
+            f"{tied} of {asked} questions ({', '.join(sorted(self.ties)[:3])}{', ...' if len(self.ties) > 3 else ''}): "
+            "the best answers are exactly equally likely, so the first of them counts as the model's. Half-precision "
+            "logits tie now and then (dtype=float32 would tell them apart); many ties mean a damaged model."
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         """The facts in a form that JSON takes, for the results file."""
         return {
@@ -65,7 +118,23 @@ class RunFacts:
             "truncated_prompts": {task: len(documents) for task, documents in sorted(self.truncated.items())},
             "tokens_sent": self.tokens_sent,
             "tokens_run": self.tokens_run,
+            "ties": {
+                task: {"questions": len(documents), "of": len(self.ranked[task])}
+                for task, documents in sorted(self.ties.items())
+            },
+            "verified": self._verified(),
         }
+
+    def _verified(self) -> dict[str, Any] | str:
+        if self.generation_verified is None and (self.unverified or self.scores_verified is None):
+            return self.unverified or "nothing was scored"
+        facts: dict[str, Any] = {"scores": self.unverified} if self.unverified else {}
+        if self.scores_verified is not None:
+            facts |= asdict(self.scores_verified)
+        if self.generation_verified is not None:
+            generation = asdict(self.generation_verified)
+            facts["generation"] = {"steps": generation.pop("requests"), **generation}
+        return facts
 
 
 def _shots(dropped: Counter[int]) -> int:

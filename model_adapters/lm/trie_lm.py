@@ -11,6 +11,7 @@ import logging
 from itertools import islice
 from typing import Any, Literal
 
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
@@ -24,6 +25,7 @@ from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import shorten, shot_layout
 from .run_facts import RunFacts
+from .self_check import SelfCheck
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class TrieLM(HFLM):
         attention: How the trie attends: ``auto``, ``blockwise``, ``dense`` or ``flex`` (see `trie_scorer.TrieScorer`).
         system_text: With ``--apply_chat_template``, ``own`` leaves a system text to the model's chat form, which may
             have no place for it; ``first_user`` puts it before the text of the first user turn.
+        self_check: Whether to prove the fast ways on a few of the run's own requests first (see `self_check`).
         kwargs: Every option of lm-eval's ``hf`` model.
     """
 
@@ -55,12 +58,14 @@ class TrieLM(HFLM):
         token_budget: int | Literal["auto"] = "auto",
         attention: Literal["auto", "blockwise", "dense", "flex"] = "auto",
         system_text: str = "own",
+        self_check: bool = True,
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
         self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
         self._facts = RunFacts()
         self._facts_of_all = [self._facts]
+        self._self_check = SelfCheck(self._facts, on=self_check)
         self._chat = ChatForm(system_text)
         join_cpu_processes()
         self._rank, self._world_size = 0, 1
@@ -96,7 +101,24 @@ class TrieLM(HFLM):
         ]
         for warning in self._facts.warnings():
             logger.warning(warning)
-        return self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+        answers = self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+        for warning in self._facts.count_ties(requests, answers):
+            logger.warning(warning)
+        return answers
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Generates as lm-eval's hf model does, once the KV cache has been compared with computing anew.
+
+        Args:
+            requests: Instances whose ``args`` are (context, options of the generation).
+            disable_tqdm: Whether to hide the progress bars.
+
+        Returns:
+            Per request, in order: the generated text.
+        """
+        self._self_check.generation(self, [request.args[0] for request in requests])
+        texts: list[str] = super().generate_until(requests, disable_tqdm)
+        return texts
 
     def _encode(self, request: Instance, fitted: dict[str, tuple[str, list[int]]]) -> Encoded:
         """Turns one request into token ids; `fitted` remembers each context's text and ids after shortening."""
@@ -155,10 +177,18 @@ class TrieLM(HFLM):
         self, requests: list[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         if self._scorer is None or not requests:
+            if requests:
+                self._self_check.not_needed()
             scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
             return scores
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        with tqdm(total=len(requests), desc="Scoring", unit="request", disable=disable_tqdm or self.rank != 0) as bar:
+        trie = self._scorer.build([(context_ids, continuation_ids) for _, context_ids, continuation_ids in requests])
+        precision = self.mixed_precision_dtype
+        with (
+            torch.autocast(self.device.type, dtype=precision, enabled=precision is not None),
+            tqdm(total=len(requests), desc="Scoring", unit="request", disable=disable_tqdm or self.rank != 0) as bar,
+        ):
+            self._self_check.scores(self, self._scorer, requests, trie)
 
             def show(progress: Progress) -> None:
                 bar.set_postfix_str(_describe(progress))
@@ -166,8 +196,7 @@ class TrieLM(HFLM):
                     self._facts.tokens_sent += progress.tokens_sent
                     self._facts.tokens_run += progress.tokens_total
 
-            pairs = [(context_ids, continuation_ids) for _, context_ids, continuation_ids in requests]
-            for score in self._scorer.score(pairs, on_progress=show):
+            for score in self._scorer.score_trie(trie, on_progress=show):
                 answers[score.request] = answer = (score.logprob, score.is_greedy)
                 key = requests[score.request][0]
                 if key is not None:  # a window of a rolling request has no key of its own

@@ -123,18 +123,45 @@ class TrieScorer:
             NonFiniteLogitsError: The model returned NaN or infinity.
             torch.OutOfMemoryError: Not even a row of one token fits.
         """
+        yield from self.score_trie(self.build(requests), on_progress)
+
+    def build(self, requests: Sequence[tuple[TokenIds, TokenIds]]) -> TokenTrie:
+        """Puts requests in one trie that this model can run.
+
+        Args:
+            requests: Pairs of context ids and continuation ids, both non-empty.
+
+        Raises:
+            RequestError: A request is empty, too long, or has an id outside the vocabulary.
+        """
         trie = build_trie(requests, self.max_length)
         self._check_vocabulary(trie)
-        progress = Progress(len(requests), len(trie), trie.sent_tokens, self.token_budget)
+        return trie
+
+    def score_trie(
+        self,
+        trie: TokenTrie,
+        on_progress: Callable[[Progress], None] | None = None,
+        most_tokens: int | None = None,
+    ) -> Iterator[Score]:
+        """Scores all requests of a trie; see `score`.
+
+        Args:
+            trie: From `build`.
+            on_progress: Called at the start and after every row.
+            most_tokens: Cut rows this short, where the token budget would allow longer ones.
+        """
+        requests = len(trie.reads_per_request)
+        progress = Progress(requests, len(trie), trie.sent_tokens, self.token_budget)
         if on_progress:
             on_progress(progress)
         cache = PathCache()
-        logprob = np.zeros(len(requests))
-        is_greedy = np.ones(len(requests), dtype=bool)
+        logprob = np.zeros(requests)
+        is_greedy = np.ones(requests, dtype=bool)
         reads_left = trie.reads_per_request.copy()
         start, path = 0, np.empty(0, dtype=np.int64)
         while start < len(trie):
-            row, (row_logprob, row_greedy) = self._run_what_fits(trie, start, path, cache)
+            row, (row_logprob, row_greedy) = self._run_what_fits(trie, start, path, cache, most_tokens)
             reads = trie.reads_between(row.start, row.stop)
             request = trie.read_request[reads]
             np.add.at(logprob, request, row_logprob)
@@ -159,11 +186,11 @@ class TrieScorer:
                 )
 
     def _run_what_fits(
-        self, trie: TokenTrie, start: int, path: np.ndarray, cache: PathCache
+        self, trie: TokenTrie, start: int, path: np.ndarray, cache: PathCache, most_tokens: int | None
     ) -> tuple[Row, tuple[np.ndarray, np.ndarray]]:
         """Runs the next row, halving the budget until it fits in memory."""
         while True:
-            row = cut_row(trie, start, path, self.token_budget)
+            row = cut_row(trie, start, path, min(self.token_budget, most_tokens or self.token_budget))
             try:
                 answer = self._run(trie, row, cache)
             except Exception as error:

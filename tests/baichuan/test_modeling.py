@@ -15,11 +15,8 @@ from safetensors.torch import load_file
 from tiny_models import tiny_config
 from transformers import AutoModelForCausalLM
 
-from lm_eval_baichuan.model_adapters.baichuan import (
-    BaichuanConfig,
-    BaichuanForCausalLM,
-    alibi_slopes,
-)
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM, alibi_slopes
+from lm_eval_baichuan.model_adapters.hosts.transformers import CACHE_KEYWORD
 
 GOLDEN = [
     "baichuan1-7b-tiny",
@@ -135,7 +132,7 @@ def test_cache_padding_and_whole_pass_agree(tiny_model: BaichuanForCausalLM) -> 
     ids = torch.randint(0, 97, (1, 20), generator=torch.Generator().manual_seed(0))
     whole = tiny_model(ids).logits
     start = tiny_model(ids[:, :7], use_cache=True)
-    rest = tiny_model(ids[:, 7:], past_key_values=start.past_key_values).logits
+    rest = tiny_model(ids[:, 7:], cache=start[CACHE_KEYWORD]).logits
     torch.testing.assert_close(rest, whole[:, 7:], atol=1e-4, rtol=1e-4)
     padded = torch.cat([torch.full((1, 5), 0), ids], dim=1)
     mask = torch.tensor([[0] * 5 + [1] * 20])
@@ -153,19 +150,6 @@ def test_logits_to_keep_and_loss(tiny_model: BaichuanForCausalLM) -> None:
         torch.testing.assert_close(tiny_model(ids, logits_to_keep=keep).logits, expected, atol=1e-4, rtol=1e-4)
     logprobs = whole.logits[0, :-1].log_softmax(-1)
     torch.testing.assert_close(whole.loss, -logprobs.gather(1, ids[0, 1:, None]).mean())
-
-
-def test_generation_with_left_padding(tiny_model: BaichuanForCausalLM) -> None:
-    prompts = [[5, 9, 11], [4, 8, 15, 16, 23, 42]]
-    alone = []
-    for prompt in prompts:
-        ids, mask = torch.tensor([prompt]), torch.ones(1, len(prompt))
-        out = tiny_model.generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=None)
-        alone.append(out[0, len(prompt) :].tolist())
-    batch = torch.tensor([[0, 0, 0, *prompts[0]], prompts[1]])
-    mask = torch.tensor([[0, 0, 0, 1, 1, 1], [1] * 6])
-    together = tiny_model.generate(batch, attention_mask=mask, max_new_tokens=6, do_sample=False, eos_token_id=None)
-    assert together[:, 6:].tolist() == alone
 
 
 @torch.no_grad()
