@@ -7,13 +7,14 @@ the same; both do nothing there, and nothing when called again.
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.metadata
 import importlib.util
 import inspect
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from .model_adapters.hosts.lm_eval import model_registry, task_index
 
 DISTRIBUTION = "lm-eval-baichuan"
 
@@ -24,16 +25,14 @@ def register_models() -> None:
     lm-eval fills the registry only while it is empty, so the first entry must never be ours: that would hide ``hf`` and
     all the others. A name that lm-eval itself knows stays lm-eval's.
     """
-    import lm_eval.models  # noqa: F401  (this fills the registry)
-    from lm_eval.api import registry
-
-    if hasattr(registry, "load_plugins"):
+    registry = model_registry()
+    if registry is None:
         return  # this lm-eval reads the group itself
     for entry_point in _entry_points("lm_eval.models"):
-        if entry_point.name not in registry.model_registry:
+        if entry_point.name not in registry:
             # As text, not as EntryPoint: when the class then registers itself under the same name, lm-eval 0.4.13
             # lets it replace a text and takes anything else for a clash.
-            registry.model_registry.register(entry_point.name, target=f"{entry_point.module}:{entry_point.attr}")
+            registry.register(entry_point.name, target=f"{entry_point.module}:{entry_point.attr}")
 
 
 def add_task_directories() -> None:
@@ -42,7 +41,7 @@ def add_task_directories() -> None:
     Raises:
         RuntimeError: this lm-eval builds its index of tasks in a way that we don't know.
     """
-    index = importlib.import_module("lm_eval.tasks._index")
+    index = task_index()
     build = index.TaskIndex.build
     if hasattr(build, "plugin_directories"):
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from transformers.cache_utils import Cache
+from transformers import Cache
 
 
 def one_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:

@@ -18,16 +18,18 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.activations import ACT2FN
-from transformers.cache_utils import Cache, DynamicCache
-from transformers.generation import GenerationMixin
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import create_causal_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import Cache, DynamicCache, GenerationMixin, GradientCheckpointingLayer
 
-from ..hosts.transformers import CACHE_KEYWORD
+from ..hosts.transformers import (
+    ACT2FN,
+    ALL_ATTENTION_FUNCTIONS,
+    CACHE_KEYWORD,
+    BaseModelOutputWithPast,
+    CausalLMOutputWithPast,
+    attention_name,
+    create_causal_mask,
+    sdpa_attention_forward,
+)
 from .configuration import BaichuanConfig
 from .forward_arguments import one_cache, refuse_requests
 from .pretrained import BaichuanPreTrainedModel
@@ -159,7 +161,8 @@ class BaichuanAttention(nn.Module):
         if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
             # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
             q, k, v = q.float(), k.float(), v.float()
-        attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, sdpa_attention_forward)
+        # Transformers looks for this very call in this file's text before it lets the attention be set.
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention_name(self), sdpa_attention_forward)
         out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0)
         return self.o_proj(out.reshape(batch, length, -1).to(dtype))
 

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, MissingExtraError
+from ..hosts.peft import MISSING_KEYS, TRAINED_WHOLE, WHOLE_LAYER_NAMES, adapter_places, adapter_tensors
 from .checkpoint import hub_arguments, tensor_headers
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 # Embedding and head that were trained whole, in the several names that peft gives them.
-_TRAINED_ROWS = re.compile(r"\b(embed_tokens|lm_head)(\.(modules_to_save|original_module|base_layer))*\.weight$")
+_TRAINED_ROWS = re.compile(rf"\b(embed_tokens|lm_head)(\.({'|'.join(WHOLE_LAYER_NAMES)}))*\.weight$")
 
 
 def with_adapter(model: Any, name: str, **hub: Any) -> Any:
@@ -48,7 +49,7 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
     try:
         with warnings.catch_warnings():
             # Missing tensors are checked below, and the base model's name in the adapter need not be reachable.
-            warnings.filterwarnings("ignore", message=".*missing adapter keys.*")
+            warnings.filterwarnings("ignore", message=MISSING_KEYS)
             wrapped = PeftModel.from_pretrained(model, str(folder))
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -98,13 +99,9 @@ def _resize_to(model: Any, stored: dict[str, tuple[int, ...]], folder: Path) -> 
 
 
 def _check_arrived(wrapped: Any, stored: dict[str, tuple[int, ...]], folder: Path) -> None:
-    from peft import get_peft_model_state_dict
-    from peft.utils import load_peft_weights
-
     if wrapped.active_peft_config.is_prompt_learning:  # nothing inside the model to compare with
         return
-    present = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
-    places = {name for name in present if not _TRAINED_ROWS.search(name)}
+    places = {name for name in adapter_places(wrapped) if not _TRAINED_ROWS.search(name)}
     brought = {name for name in stored if not _TRAINED_ROWS.search(name)}
     extra, empty = sorted(brought - places), sorted(places - brought)
     if extra or empty:
@@ -113,13 +110,13 @@ def _check_arrived(wrapped: Any, stored: dict[str, tuple[int, ...]], folder: Pat
             f"{len(extra)} have no place here: {', '.join(extra[:6]) or '-'}; {len(empty)} places stayed empty: "
             f"{', '.join(empty[:6]) or '-'}. Was it trained on another model, or is the file cut off?"
         )
-    values = load_peft_weights(str(folder), device="cpu")
+    values = adapter_tensors(folder)
     if not all(torch.isfinite(tensor).all() for tensor in values.values()):
         raise CheckpointError(f"{folder}: the adapter holds NaN or infinite numbers.")
     for layer, module in (
         ("embed_tokens", wrapped.get_input_embeddings()),
         ("lm_head", wrapped.get_output_embeddings()),
     ):
-        names = [name for name in values if name.endswith((f"{layer}.modules_to_save.weight", f"{layer}.weight"))]
+        names = [name for name in values if name.endswith((f"{layer}.{TRAINED_WHOLE}.weight", f"{layer}.weight"))]
         if names and not torch.equal(module.weight.cpu(), values[names[0]].to(module.weight.dtype)):
             raise CheckpointError(f"{folder}: its trained {layer} did not reach the model. Please report this.")

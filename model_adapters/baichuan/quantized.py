@@ -20,6 +20,8 @@ import torch
 from torch import nn
 
 from ..errors import MissingExtraError, QuantizationError
+from ..hosts.bitsandbytes import ACTIVATION_LOGGER
+from ..hosts.torchao import int4, int4_on_cpu, int8
 from .checkpoint import tensor_headers
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class Quantization:
         defaults = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype} if self.bits == 4 else {}
         if self.bits == 8:
             # It logs once per layer and row that activations are rounded to float16; said once, here, is enough.
-            logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+            logging.getLogger(ACTIVATION_LOGGER).setLevel(logging.ERROR)
             logger.info("bitsandbytes int8: activations are quantized from float16.")
         return BitsAndBytesConfig(**{**defaults, **self.options})
 
@@ -135,11 +137,10 @@ def _method(details: Any) -> str:
 
 
 def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
-    from torchao.quantization import Int4WeightOnlyConfig, Int8WeightOnlyConfig
     from transformers import TorchAoConfig
 
     if bits == 8:
-        return TorchAoConfig(Int8WeightOnlyConfig())
+        return TorchAoConfig(int8())
     widths = (model_config.hidden_size, model_config.intermediate_size)
     fitting = [size for size in _GROUP_SIZES if all(width % size == 0 for width in widths)]
     if not fitting:
@@ -148,12 +149,7 @@ def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
             f"{widths[0]} or intermediate_size {widths[1]} is no multiple of any. "
             "Use torchao=int8 or load_in_4bit=true."
         )
-    if device.type == "cpu":
-        # The layouts outside torchao's prototypes have no CPU kernel.
-        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
-
-        return TorchAoConfig(PrototypeInt4WeightOnlyConfig(group_size=fitting[0]))
-    return TorchAoConfig(Int4WeightOnlyConfig(group_size=fitting[0], int4_packing_format="tile_packed_to_4d"))
+    return TorchAoConfig(int4_on_cpu(fitting[0]) if device.type == "cpu" else int4(fitting[0]))
 
 
 def require_packages(library: str, purpose: str) -> None:

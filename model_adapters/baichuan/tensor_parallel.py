@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
+
+from ..hosts.transformers import packed_projection_style
 
 W_PACK_STYLE = "baichuan_w_pack"
 
@@ -26,21 +27,7 @@ HEAD_PLAN = {"lm_head": "colwise_gather_output"}
 
 def available_plan(plan: dict[str, str]) -> dict[str, str] | None:
     """Returns `plan` where the installed transformers can split a packed projection in three, else None."""
-    return plan if _register_w_pack_style() else None
-
-
-def _register_w_pack_style() -> bool:
-    if not torch.distributed.is_available():
-        return False
-    try:
-        from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
-
-        style: Any = PackedColwiseParallel(split_factor=3)
-    except (ImportError, TypeError):  # releases of transformers that only split in two
-        return False
-    if W_PACK_STYLE not in ALL_PARALLEL_STYLES:
-        ALL_PARALLEL_STYLES.register(W_PACK_STYLE, style)
-    return True
+    return plan if packed_projection_style(W_PACK_STYLE, parts=3) else None
 
 
 def heads_here(w_pack: nn.Module, num_heads: int) -> slice:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from transformers import AddedToken, BatchEncoding
-from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
+from transformers import AddedToken, BatchEncoding, SentencePieceBackend
 
 from ..errors import TokenizerError
 from .chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template

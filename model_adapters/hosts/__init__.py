@@ -1,4 +1,23 @@
 """What of the host libraries may change under us: their private names and renamed keywords, one file a host.
 
-Each name has a test in tests/hosts that says, when a release moves it, which one it is and who leans on it.
+Each file gives the names under one of our own, or lists those that only a subclass can override. tests/hosts looks
+every one of them up in the installed release, and says which one moved and who leans on it.
 """
+
+from typing import NamedTuple
+
+
+class Lean(NamedTuple):
+    """A name of a host that we lean on.
+
+    Attributes:
+        where: ``module:Class.attribute``.
+        who: Which module of ours leans on it, and for what.
+        parameters: Of a function: those that we pass or take, in the host's order.
+        optional: Whether the code copes with its absence, in older releases for instance.
+    """
+
+    where: str
+    who: str
+    parameters: tuple[str, ...] = ()
+    optional: bool = False

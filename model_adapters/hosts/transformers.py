@@ -1,10 +1,150 @@
-"""Names of transformers that its releases have moved or keep private."""
+"""Names of transformers that its releases have moved or keep private; what it exports at its top level is not here."""
 
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
+import torch
+from transformers.activations import ACT2FN
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from . import Lean
+
+__all__ = [
+    "ACT2FN",
+    "ALL_ATTENTION_FUNCTIONS",
+    "CACHE_KEYWORD",
+    "LEANS",
+    "BaseModelOutputWithPast",
+    "CausalLMOutputWithPast",
+    "attention_name",
+    "create_causal_mask",
+    "packed_projection_style",
+    "sdpa_attention_forward",
+    "tensor_parallel_size",
+]
 
 CACHE_KEYWORD = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 """How models, masks and outputs name the KV cache: ``cache`` since 5.24, ``past_key_values`` before."""
+
+
+def attention_name(model: Any) -> str:
+    """The name of the attention function that a model, or one of its layers, uses."""
+    name: str = model.config._attn_implementation
+    return name
+
+
+def tensor_parallel_size(model: Any) -> int:
+    """How many devices share every layer of a model; 1 as a rule."""
+    return getattr(model, "_tp_size", None) or 1
+
+
+def packed_projection_style(name: str, parts: int) -> bool:
+    """Registers a style for projections that pack several in one, each part to be split over the devices.
+
+    Args:
+        name: The style's name in a plan.
+        parts: How many projections are packed.
+
+    Returns:
+        Whether the installed transformers can do it; older releases only split in two.
+    """
+    if not torch.distributed.is_available():
+        return False
+    try:
+        from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
+
+        style: Any = PackedColwiseParallel(split_factor=parts)
+    except (ImportError, TypeError):
+        return False
+    if name not in ALL_PARALLEL_STYLES:
+        ALL_PARALLEL_STYLES.register(name, style)
+    return True
+
+
+_MODEL = "transformers.modeling_utils:PreTrainedModel"
+_TOKENIZER = "transformers.tokenization_utils_sentencepiece:SentencePieceBackend"
+_PARALLEL = "transformers.distributed.tensor_parallel"
+_LOADS = "baichuan.pretrained states it for the loader"
+
+LEANS = (
+    Lean(
+        "transformers.masking_utils:create_causal_mask",
+        "baichuan.modeling builds its mask by it",
+        ("config", "inputs_embeds", "attention_mask", CACHE_KEYWORD, "allow_is_causal_skip"),
+    ),
+    Lean(
+        "transformers.integrations.sdpa_attention:sdpa_attention_forward",
+        "baichuan.modeling attends by it where no other function is chosen",
+        ("module", "query", "key", "value", "attention_mask", "dropout", "scaling"),
+    ),
+    Lean(
+        "transformers.modeling_utils:AttentionInterface.get_interface",
+        "baichuan.modeling asks it for the attention function",
+        ("attn_implementation", "default"),
+    ),
+    Lean(
+        f"{_MODEL}._can_set_attn_implementation",
+        "trie_scorer.scorer needs it True: it looks for a call of ALL_ATTENTION_FUNCTIONS.get_interface in "
+        "the text of baichuan.modeling",
+    ),
+    Lean(
+        "transformers.configuration_utils:PreTrainedConfig._attn_implementation",
+        "baichuan.modeling and trie_scorer.scorer read which attention is set",
+    ),
+    Lean(f"{_MODEL}._tp_size", "trie_scorer and lm read over how many devices the layers are split"),
+    Lean(f"{_MODEL}._tp_plan", "baichuan.modeling states how the head is split"),
+    Lean(f"{_PARALLEL}:PackedColwiseParallel", "baichuan.tensor_parallel splits W_pack by it", ("split_factor",), True),
+    Lean(
+        f"{_PARALLEL}:ALL_PARALLEL_STYLES.register",
+        "baichuan.tensor_parallel adds W_pack's style",
+        ("key", "value"),
+        True,
+    ),
+    Lean(
+        f"{_MODEL}._load_pretrained_model",
+        "baichuan.pretrained overrides it, to hand over tensors that leave no second copy in memory",
+        ("model", "state_dict", "checkpoint_files", "load_config"),
+    ),
+    Lean("transformers.modeling_utils:LoadStateDictConfig.disable_mmap", "baichuan.pretrained obeys it"),
+    Lean(
+        f"{_MODEL}._get_resized_lm_head",
+        "baichuan.modeling overrides it, so that a NormHead with more rows stays one",
+        ("old_lm_head",),
+    ),
+    Lean(f"{_MODEL}._no_split_modules", _LOADS),
+    Lean(f"{_MODEL}._skip_keys_device_placement", _LOADS),
+    Lean(f"{_MODEL}._supports_sdpa", _LOADS),
+    Lean(f"{_MODEL}._supports_attention_backend", _LOADS),
+    Lean(f"{_MODEL}._keys_to_ignore_on_load_unexpected", _LOADS),
+    Lean(
+        f"{_TOKENIZER}._update_trie",
+        "baichuan.tokenization overrides it, to notice added tokens",
+        ("unique_no_split_tokens",),
+    ),
+    Lean(
+        f"{_TOKENIZER}._encode_plus",
+        "baichuan.tokenization overrides it: text without special tokens goes to sentencepiece whole",
+        ("text", "text_pair"),
+    ),
+    Lean(
+        f"{_TOKENIZER}._decode",
+        "baichuan.tokenization overrides it, to decode bytes across tokens",
+        ("token_ids", "skip_special_tokens", "clean_up_tokenization_spaces", "spaces_between_special_tokens"),
+    ),
+    Lean(f"{_TOKENIZER}._added_tokens_encoder", "baichuan.tokenization looks for added tokens in text"),
+    Lean(f"{_TOKENIZER}._added_tokens_decoder", "baichuan.tokenization decodes added tokens apart"),
+    Lean(f"{_TOKENIZER}.sp_model", "baichuan.tokenization encodes and decodes with it"),
+    Lean(
+        "transformers.utils.quantization_config:BitsAndBytesConfig._load_in_8bit",
+        "baichuan.quantized reads the bits of a finished configuration",
+    ),
+    Lean(
+        "transformers.utils.quantization_config:BitsAndBytesConfig._load_in_4bit",
+        "baichuan.quantized reads the bits of a finished configuration",
+    ),
+)

@@ -14,6 +14,8 @@ import torch
 
 from ..baichuan import BaichuanConfig
 from ..errors import CheckpointError
+from ..hosts.accelerate import FORCE_CPU
+from ..hosts.transformers import tensor_parallel_size
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +25,8 @@ def join_cpu_processes() -> None:
     if torch.accelerator.is_available():
         return
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    elif "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        os.environ[FORCE_CPU] = "true"
+    elif "MASTER_ADDR" in os.environ and os.environ.get(FORCE_CPU, "").lower() == "true":
         # What `accelerate launch --cpu --num_processes N` leaves in the environment of the one process it starts.
         logger.warning(
             "accelerate launch --cpu starts one process, whatever --num_processes says. For several processes without "
@@ -75,7 +77,7 @@ def agree_on_budget(scorer: Any, model: Any) -> None:
         scorer: A `TrieScorer`, or None.
         model: The model it runs.
     """
-    if scorer is None or (getattr(model, "_tp_size", None) or 1) == 1:
+    if scorer is None or tensor_parallel_size(model) == 1:
         return
     budget = torch.tensor(scorer.token_budget, device=model.device)
     torch.distributed.all_reduce(budget, op=torch.distributed.ReduceOp.MIN)

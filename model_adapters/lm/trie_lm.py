@@ -14,10 +14,11 @@ from typing import Any, Literal
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from ..errors import RequestError
+from ..hosts.lm_eval import rolling_windows
+from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from .chat import ChatForm, Message
@@ -220,14 +221,9 @@ class TrieLM(HFLM):
         windows: list[Encoded] = []
         counts = []
         for request in requests:
-            cut = get_rolling_token_windows(
-                token_list=self.tok_encode(request.args[0]),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            )
             before = len(windows)
-            windows.extend((None, *make_disjoint_window(window)) for window in cut)
+            cut = rolling_windows(self.tok_encode(request.args[0]), self.prefix_token_id, self.max_length)
+            windows.extend((None, *window) for window in cut)
             counts.append(len(windows) - before)
         scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
         totals = []
@@ -257,7 +253,7 @@ class TrieLM(HFLM):
         return {
             "model_type": self.model.config.model_type,
             "processes": self.world_size,
-            "tensor_parallel": getattr(self.model, "_tp_size", None) or 1,
+            "tensor_parallel": tensor_parallel_size(self.model),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "max_length": self.max_length,
             "label_tokens_override": self._label_override,

@@ -2,8 +2,9 @@
 
 import psutil  # type: ignore[import-untyped]
 import torch
-from accelerate.utils.memory import should_reduce_batch_size  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
+
+from ..hosts.accelerate import should_reduce_batch_size
 
 # Past these sizes a row is no faster: the matrix products are large enough to keep the device busy.
 CPU_ENOUGH = 1024

@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import torch
 from torch import nn
-from transformers import PreTrainedModel
-from transformers.modeling_utils import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
 from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
+from ..hosts.transformers import attention_name, tensor_parallel_size
 from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, running, trie_attention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention
@@ -92,7 +92,7 @@ class TrieScorer:
             raise OptionError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
         if attention not in (*_KINDS, "auto"):
             raise OptionError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
-        self._shares_layers = (getattr(self._model, "_tp_size", None) or 1) > 1
+        self._shares_layers = tensor_parallel_size(self._model) > 1
         embedding: Any = self._model.get_input_embeddings()
         self._embedding: torch.Tensor = embedding.weight
         self._device = self._embedding.device
@@ -269,9 +269,9 @@ def _plain_model(model: nn.Module) -> PreTrainedModel:
 @contextmanager
 def _attending(model: PreTrainedModel) -> Iterator[None]:
     """The model attends by the trie's rule inside this block, and as before after it."""
-    before = model.config._attn_implementation
+    before = attention_name(model)
     model.set_attn_implementation(ATTENTION_NAME)
-    if model.config._attn_implementation != ATTENTION_NAME:
+    if attention_name(model) != ATTENTION_NAME:
         raise UnsupportedModelError(
             f"{type(model).__name__} does not use transformers' attention interface, so its attention cannot follow "
             "the trie. Use trie=False."

@@ -1,0 +1,88 @@
+"""Names of lm-eval that are private or have moved.
+
+Nothing of lm-eval, nor torch, is imported until a function here is called: the front door registers itself through this
+file, and tells what it has before lm-eval is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from . import Lean
+
+MODELS = "lm_eval.models"
+"""The module whose import fills lm-eval's registry of models."""
+
+TASK_INDEX = "lm_eval.tasks._index"
+"""The module that finds tasks in folders."""
+
+
+def model_registry() -> Any | None:
+    """lm-eval's registry of models, filled with its own; None where lm-eval reads the entry points itself."""
+    importlib.import_module(MODELS)
+    registry = importlib.import_module("lm_eval.api.registry")
+    return None if hasattr(registry, "load_plugins") else registry.model_registry
+
+
+def task_index() -> Any:
+    """The module of `TaskIndex`."""
+    return importlib.import_module(TASK_INDEX)
+
+
+def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Cuts a text's token ids into windows as lm-eval scores them: pairs of context and continuation ids.
+
+    Args:
+        tokens: The text.
+        prefix: The token before the first.
+        length: The most tokens that the model takes at once.
+    """
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    windows = get_rolling_token_windows(token_list=tokens, prefix_token=prefix, max_seq_len=length, context_len=1)
+    return map(make_disjoint_window, windows)
+
+
+_HFLM = "lm_eval.models.huggingface:HFLM"
+
+LEANS = (
+    Lean(
+        f"{_HFLM}._loglikelihood_tokens",
+        "lm.trie_lm overrides it: the trie scores",
+        ("requests", "disable_tqdm", "override_bs"),
+    ),
+    Lean(f"{_HFLM}._encode_pair", "lm.trie_lm encodes context and continuation by it", ("context", "continuation")),
+    Lean(f"{_HFLM}._get_config", "lm.baichuan_lm overrides it, to check the model type", ("pretrained",)),
+    Lean(
+        f"{_HFLM}._create_tokenizer",
+        "lm.baichuan_lm overrides it, to take sentencepiece's ids",
+        ("pretrained", "tokenizer", "add_bos_token"),
+    ),
+    Lean(
+        f"{_HFLM}._create_model",
+        "lm.baichuan_lm overrides it, to choose the dtype and to place adapters",
+        ("pretrained", "dtype", "peft"),
+    ),
+    Lean(f"{_HFLM}._max_length", "lm.baichuan_lm's max_length reads it"),
+    Lean(f"{_HFLM}._config", "lm.baichuan_lm reads the configuration before the model is there"),
+    Lean(f"{_HFLM}._model", "lm.baichuan_lm puts an adapter's model there"),
+    Lean(f"{_HFLM}._device", "lm.baichuan_lm asks how much memory is free there"),
+    Lean(f"{_HFLM}._rank", "lm.trie_lm shares the questions between processes without a GPU"),
+    Lean(f"{_HFLM}._world_size", "lm.trie_lm shares the questions between processes without a GPU"),
+    Lean(
+        "lm_eval.utils:get_rolling_token_windows",
+        "lm.trie_lm cuts whole texts by it",
+        ("token_list", "prefix_token", "max_seq_len", "context_len"),
+    ),
+    Lean("lm_eval.utils:make_disjoint_window", "lm.trie_lm cuts whole texts by it", ("pair",)),
+    Lean(f"{TASK_INDEX}:TaskIndex.build", "lm_eval_baichuan.registration adds our tasks in it", ("paths",)),
+    Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
+    Lean(
+        "lm_eval.api.samplers:ContextSampler.sample",
+        "tasks/*/utils.py subclass it, to draw the published shots",
+        ("n", "eval_doc", "df"),
+    ),
+    Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
+)

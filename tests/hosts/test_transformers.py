@@ -1,0 +1,20 @@
+"""transformers's names that we lean on are where we look for them."""
+
+from __future__ import annotations
+
+import pytest
+from looking_up import check
+
+from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM
+from lm_eval_baichuan.model_adapters.hosts import Lean
+from lm_eval_baichuan.model_adapters.hosts.transformers import LEANS
+
+
+@pytest.mark.parametrize("lean", LEANS, ids=lambda lean: lean.where)
+def test_a_name_has_not_moved(lean: Lean) -> None:
+    check(lean)
+
+
+def test_our_attention_can_be_set() -> None:
+    # Transformers reads the text of baichuan/modeling.py to find out.
+    assert BaichuanForCausalLM._can_set_attn_implementation()
