@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the table."""
     import torch
 
-    from .model_adapters.lm.memory_plan import GB, describe
     from .model_adapters.trie_scorer.budget import free_memory
+    from .model_adapters.trie_scorer.memory_plan import GB, describe
 
     settings = _settings(args.model_args)
     config = _configuration(settings["pretrained"])
@@ -61,7 +61,7 @@ def table(config: Any, max_length: int, token_budget: int) -> list[tuple[str, li
     """
     import torch
 
-    from .model_adapters.lm.memory_plan import ModelSizes, Run, estimate
+    from .model_adapters.trie_scorer.memory_plan import ModelSizes, Run, estimate
 
     sizes = ModelSizes.of(config)
     kinds = [

@@ -61,6 +61,18 @@ class BaichuanConfig(PreTrainedConfig):
         return self.hidden_size // self.num_attention_heads
 
     @property
+    def may_have_alibi(self) -> bool:
+        """Whether positions are ALiBi, as far as is known; for who estimates memory."""
+        return self.position_embedding == "alibi" or (
+            self.position_embedding is None and self.max_position_embeddings is None
+        )
+
+    @property
+    def may_have_norm_head(self) -> bool:
+        """Whether the head is a NormHead, as far as is known; for who estimates memory."""
+        return self.norm_head is not False
+
+    @property
     def context_length(self) -> int | None:
         """The number of tokens that the checkpoint was trained to see, or None where it does not say."""
         return self.max_position_embeddings or self.model_max_length

@@ -13,7 +13,7 @@ import torch
 from ..baichuan.quantized import Quantization, bits_of, take_quantization
 from ..errors import DoesNotFitError, QuantizationError
 from ..trie_scorer.budget import SMALLEST, free_memory
-from .memory_plan import GB, ModelSizes, Run, describe, estimate
+from ..trie_scorer.memory_plan import GB, ModelSizes, Run, describe, estimate
 
 logger = logging.getLogger(__name__)
 

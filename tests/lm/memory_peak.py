@@ -16,8 +16,8 @@ import torch
 from transformers import PreTrainedModel
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
-from lm_eval_baichuan.model_adapters.lm.memory_plan import ModelSizes, Run, estimate
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer
+from lm_eval_baichuan.model_adapters.trie_scorer.memory_plan import ModelSizes, Run, estimate
 
 
 def resident(field: str) -> int:

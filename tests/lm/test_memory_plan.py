@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig
 from lm_eval_baichuan.model_adapters.errors import DoesNotFitError
 from lm_eval_baichuan.model_adapters.lm import before_loading
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
-from lm_eval_baichuan.model_adapters.lm.memory_plan import ModelSizes, Run, estimate, working_set
+from lm_eval_baichuan.model_adapters.trie_scorer import budget
+from lm_eval_baichuan.model_adapters.trie_scorer.memory_plan import (
+    ModelSizes,
+    Run,
+    estimate,
+    tokens_that_fit,
+    working_set,
+)
 
 Write = Callable[..., str]
 PEAK = Path(__file__).parent / "memory_peak.py"
@@ -211,3 +219,20 @@ def test_a_plan_of_something_else_is_refused(text: str, capsys: pytest.CaptureFi
 def test_a_plan_of_no_checkpoint_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", f"pretrained={tmp_path}"]) == 2
     assert "no config.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", list(PUBLISHED))
+@pytest.mark.parametrize("gigabytes", [1.0, 4.0, 8.0, 30.0])
+def test_the_automatic_budget_is_the_largest_that_the_estimate_lets_fit(model: str, gigabytes: float) -> None:
+    sizes = ModelSizes.of(BaichuanConfig(**PUBLISHED[model]))
+    smallest = Run(torch.bfloat16, None, 4096, budget.SMALLEST)
+
+    def needed(tokens: int) -> int:
+        [need] = estimate(sizes, replace(smallest, tokens=tokens))
+        return need.cache + need.working
+
+    free_bytes, most = int(gigabytes * 1e9), budget.ACCELERATOR_ENOUGH
+    found = tokens_that_fit(sizes, smallest, free_bytes, most)
+    assert budget.SMALLEST <= found <= most
+    assert found == budget.SMALLEST or needed(found) <= free_bytes
+    assert found == most or needed(found + 1) > free_bytes

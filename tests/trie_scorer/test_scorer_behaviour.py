@@ -255,7 +255,7 @@ def test_the_automatic_budget_follows_free_memory(monkeypatch: pytest.MonkeyPatc
 
     assert found(64e9) == budget.CPU_ENOUGH
     assert found(0) == budget.SMALLEST
-    assert budget.SMALLEST < found(9e6) < found(12e6) < budget.CPU_ENOUGH
+    assert budget.SMALLEST < found(7e6) < found(9e6) < budget.CPU_ENOUGH
 
 
 def test_free_memory_is_measured() -> None:

@@ -1,20 +1,20 @@
-"""How much memory a run needs, from the configuration alone.
+"""How much memory a run needs, from the configuration alone; and how many tokens it may run at once.
 
 Three parts a device: the weights; the keys and values of the path that one row of the token trie hands to the next; and
 the working set, which is what one layer, or the output head, holds while it computes on a row. Sizes are bytes, GB are
-10^9 bytes. The formulas follow `baichuan.modeling` and `trie_scorer`; tests hold them against measured peaks.
+10^9 bytes. The formulas follow this package's model and scorer; tests hold them against measured peaks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from ..trie_scorer.attention import BLOCK
-from ..trie_scorer.read_out import HEAD_ROWS
+from .attention import BLOCK
+from .read_out import HEAD_ROWS
 
 GB = 1e9
 
@@ -34,7 +34,7 @@ class ModelSizes:
         heads: Attention heads.
         key_value: Width of the keys, and of the values, of one token.
         vocabulary: Rows of embedding and head.
-        alibi: Whether positions are ALiBi, which attends in float32.
+        alibi: Whether positions are a bias on the scores, which are computed in float32 then.
         norm_head: Whether the head divides its logits by norms, in float32.
         tied: Whether embedding and head share their weights.
     """
@@ -51,19 +51,22 @@ class ModelSizes:
 
     @classmethod
     def of(cls, config: Any) -> ModelSizes:
-        """Reads the configuration of a Baichuan or Llama model; what it leaves open counts as the larger."""
+        """Reads a model's configuration; what it leaves open counts as the larger.
+
+        A configuration says by ``may_have_alibi`` and ``may_have_norm_head`` what has no field of transformers' own.
+        """
+        config = config.get_text_config()
         heads = config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
-        baichuan = config.model_type == "baichuan"
         return cls(
             layers=config.num_hidden_layers,
             hidden=config.hidden_size,
-            intermediate=config.intermediate_size,
+            intermediate=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
             heads=heads,
             key_value=head_dim * (getattr(config, "num_key_value_heads", None) or heads),
             vocabulary=config.vocab_size,
-            alibi=baichuan and config.max_position_embeddings is None and config.position_embedding != "rope",
-            norm_head=baichuan and config.norm_head is not False,
+            alibi=getattr(config, "may_have_alibi", False),
+            norm_head=getattr(config, "may_have_norm_head", False),
             tied=bool(config.tie_word_embeddings),
         )
 
@@ -181,6 +184,26 @@ def working_set(sizes: ModelSizes, run: Run, *, with_head: bool = True) -> int:
     copies = 8 + item if sizes.norm_head else 8 if item == 4 else 8 + item
     head = (hidden + rows * sizes.hidden) * item + rows * sizes.vocabulary * copies
     return max(layer, head) if with_head else layer
+
+
+def tokens_that_fit(sizes: ModelSizes, run: Run, free: int, most: int) -> int:
+    """The largest number of tokens at once, up to `most`, whose cache and working set fit beside the loaded weights.
+
+    Args:
+        sizes: The model.
+        run: How it is run; its `tokens` are the fewest to be answered.
+        free: Bytes free on the device.
+        most: The most to be answered.
+    """
+    fewest = run.tokens
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        [need] = estimate(sizes, replace(run, tokens=middle))
+        if need.cache + need.working <= free:
+            fewest = middle
+        else:
+            most = middle - 1
+    return fewest
 
 
 def describe(needs: Sequence[Need]) -> str:
