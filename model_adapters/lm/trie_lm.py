@@ -24,7 +24,7 @@ from ..trie_scorer.nonfinite import watch_logits
 from .chat import ChatForm, Message
 from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
-from .prompt_shortening import shorten, shot_layout
+from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
 from .self_check import SelfCheck
 
@@ -166,12 +166,14 @@ class TrieLM(HFLM):
     def _fit(self, context: str, doc: dict[str, Any], task: str) -> tuple[str, list[int]]:
         """Drops shots by the task's rule where the context is too long: its text and token ids."""
         ids = self.tok_encode(context)
-        limit = min(self.max_length, int(doc.get("max_prompt_tokens") or self.max_length))
+        published = int(doc.get("max_prompt_tokens") or 0)
+        limit = min(self.max_length, published or self.max_length)
         layout = (self._chat.layout(context, doc) or shot_layout(context, doc)) if len(ids) > limit else None
         if layout is None:
             return context, ids
-        text, dropped = shorten(layout, self.tok_encode, limit)
-        self._facts.shortened[task][dropped] += 1
+        text, loss = fit(layout, self.tok_encode, published=published, window=self.max_length)
+        if loss.shots:
+            self._facts.shortened[task][loss] += 1
         return text, self.tok_encode(text)
 
     def _loglikelihood_tokens(
