@@ -69,7 +69,7 @@ class RunFacts:
         lines = [
             f"{task}: {group['prompts']} prompts were too long and lost {group['shots']} shots in all, "
             + (
-                f"to fit the model's window of {group['limit']} tokens, which no published limit asks for."
+                f"to fit the model's window of {group['limit']} tokens, more than the published rule takes."
                 if group["by_window"]
                 else f"by the published limit of {group['limit']} tokens."
             )
