@@ -36,23 +36,27 @@ class Certificate:
     scores: Check | None
     generation: Check | None = None
     reason: str = ""
-    """Why there is no check of the scores."""
+    """Why there is no check of the scores, or of part of them."""
 
     @property
     def kind(self) -> str:
         """What two runs share whose scores were checked alike."""
-        return f"verified (bound {self.scores.bound:.2g} nats)" if self.scores else f"no certificate: {self.reason}"
+        if self.scores is None:
+            return f"no certificate: {self.reason}"
+        return f"verified (bound {self.scores.bound:.2g} nats)" + (f", in part {self.reason}" if self.reason else "")
 
     @property
     def words(self) -> str:
         """All of it in a line."""
-        if self.scores is None:
-            return self.kind
-        checks = [(self.scores, "requests"), *([(self.generation, "steps of generation")] if self.generation else [])]
-        return "verified: " + "; ".join(
+        checks = [(self.scores, "requests"), (self.generation, "steps of generation")]
+        verified = "; ".join(
             f"{check.compared} {what}, largest difference {check.largest_difference:.2g} nats (bound {check.bound:.2g})"
             for check, what in checks
+            if check
         )
+        if self.scores is None:
+            return self.kind + (f"; generation verified: {verified}" if verified else "")
+        return f"verified: {verified}" + (f"; in part {self.reason}" if self.reason else "")
 
 
 def certificates(results: Mapping[str, TaskResult]) -> list[tuple[Certificate, int]]:
@@ -79,7 +83,7 @@ def _joined(one: Certificate, other: Certificate) -> Certificate:
     if one.scores is None or other.scores is None:
         return one
     generation = one.generation + other.generation if one.generation and other.generation else None
-    return Certificate(one.scores + other.scores, generation)
+    return Certificate(one.scores + other.scores, generation, one.reason)
 
 
 def read_certificate(file: ResultsFile) -> Certificate:
@@ -95,9 +99,11 @@ def read_certificate(file: ResultsFile) -> Certificate:
         return Certificate(None, reason=OLDER)
     if isinstance(recorded, str):
         return Certificate(None, reason=recorded)
-    scores = _check(file, recorded, "requests")
-    generation = recorded.get("generation")
-    return Certificate(scores, None if generation is None else _check(file, generation, "steps"))
+    generation = recorded.get("generation") if isinstance(recorded, dict) else None
+    # A run that only generated has nothing of scores; one that ran out of memory may have them and a reason.
+    scores = None if generation and "requests" not in recorded else _check(file, recorded, "requests")
+    reason = recorded.get("scores") or ("" if scores else "nothing was scored")
+    return Certificate(scores, _check(file, generation, "steps") if generation else None, reason)
 
 
 def _check(file: ResultsFile, recorded: Any, counted: str) -> Check:

@@ -119,7 +119,9 @@ class RunFacts:
 
         Each task of ``shortened_prompts`` has its ``prompts`` and the ``shots`` they lost in all, and under ``limits``
         the same for each ``limit`` (in tokens) that asked for it. ``by_window`` is false where the published limit
-        alone gives the same prompts, true where the model's window took more.
+        alone gives the same prompts, true where the model's window took more. Each task of ``ties`` has how many
+        ``questions`` tied, none perhaps, ``of`` how many were ranked. ``verified`` is a text that says why there is no
+        certificate; or a certificate's fields, with that text under ``scores`` where only part was verified.
         """
         return {
             "label_tokens": {encoding: sorted(tasks) for encoding, tasks in sorted(self.label_encodings.items())},
@@ -130,8 +132,8 @@ class RunFacts:
             "tokens_sent": self.tokens_sent,
             "tokens_run": self.tokens_run,
             "ties": {
-                task: {"questions": len(documents), "of": len(self.ranked[task])}
-                for task, documents in sorted(self.ties.items())
+                task: {"questions": len(self.ties.get(task, ())), "of": len(documents)}
+                for task, documents in sorted(self.ranked.items())
             },
             "verified": self._verified(),
         }

@@ -39,6 +39,16 @@ def comparisons_of(*paths: Path) -> list[Comparison]:
             "verified: 12 requests, largest difference 3.1e-06 nats (bound 0.001); 8 steps of generation, largest "
             "difference 0 nats (bound 0.02)",
         ),
+        (
+            VERIFIED | {"scores": "not possible: one request at a time ran out of memory"},
+            "verified: 12 requests, largest difference 3.1e-06 nats (bound 0.001); in part not possible: one request "
+            "at a time ran out of memory",
+        ),
+        (
+            {"generation": {"steps": 8, "largest_difference": 0.0, "bound": 0.02}},
+            "no certificate: nothing was scored; generation verified: 8 steps of generation, largest difference 0 nats "
+            "(bound 0.02)",
+        ),
         (SWITCHED_OFF, "no certificate: switched off by self_check=false"),
         (None, "no certificate: not recorded by the version that wrote the file"),
     ],
@@ -46,6 +56,24 @@ def comparisons_of(*paths: Path) -> list[Comparison]:
 def test_the_certificate_in_words(tmp_path: Path, verified: Any, words: str) -> None:
     (comparison,) = comparisons_of(write(tmp_path, verified))
     assert certificate_line(comparison) == words
+
+
+def test_what_the_adapter_records_is_what_is_read(tmp_path: Path) -> None:
+    from lm_eval_baichuan.model_adapters.lm.run_facts import RunFacts
+    from lm_eval_baichuan.model_adapters.trie_scorer import Certificate
+
+    for facts, words in (
+        (RunFacts(scores_verified=Certificate(7, 1e-5, 1e-3)), "verified: 7 requests, largest difference 1e-05 nats"),
+        (
+            RunFacts(generation_verified=Certificate(8, 1e-5, 1e-3)),
+            "no certificate: nothing was scored; generation ver",
+        ),
+        (RunFacts(unverified=SWITCHED_OFF), f"no certificate: {SWITCHED_OFF}"),
+        (RunFacts(), "no certificate: nothing was scored"),
+    ):
+        recorded = json.loads(json.dumps(facts.as_dict()))["verified"]
+        (comparison,) = comparisons_of(write(tmp_path, recorded))
+        assert certificate_line(comparison).startswith(words)
 
 
 def test_another_model_makes_none(tmp_path: Path) -> None:
