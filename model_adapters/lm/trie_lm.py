@@ -22,6 +22,7 @@ from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from .chat import ChatForm, Message
+from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
@@ -72,6 +73,7 @@ class TrieLM(HFLM):
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
+        self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._scorer = (
             TrieScorer(self.model, max_length=self.max_length, token_budget=token_budget, attention=attention)
@@ -179,6 +181,7 @@ class TrieLM(HFLM):
     def _loglikelihood_tokens(
         self, requests: list[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
+        self._rows.check(ids for _, *both in requests for ids in both)
         if self._scorer is None or not requests:
             if requests:
                 self._self_check.not_needed()
@@ -206,6 +209,12 @@ class TrieLM(HFLM):
                     self.cache_hook.add_partial("loglikelihood", key, answer)
                 bar.update()
         return answers
+
+    def tok_batch_encode(self, strings: list[str], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and attention mask of a batch, as `HFLM` gives them; stops at a token without an embedding."""
+        ids, mask = super().tok_batch_encode(strings, *args, **kwargs)
+        self._rows.check(ids.tolist())
+        return ids, mask
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, cut into windows as lm-eval cuts them.
