@@ -33,6 +33,7 @@ def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | Non
     model_file = folder / "tokenizer.model"
     if not model_file.is_file():
         if llama:
+            read_tokenizer_files(folder)  # for its checks: transformers' errors name no file
             return None
         raise TokenizerError(
             f"{folder}: no tokenizer.model there. Copy it from the original checkpoint, or pass tokenizer=FOLDER."

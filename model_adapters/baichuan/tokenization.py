@@ -22,15 +22,7 @@ from .sentencepiece_model import load_pieces
 from .tokenizer_files import ADDED, CONFIG, FAST, SPECIALS, check_processor_options, read_tokenizer_files
 
 _HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
-_OTHER_ARGUMENTS = (
-    "trust_remote_code",
-    "use_fast",
-    "proxies",
-    "config",
-    "_from_auto",
-    "_from_pipeline",
-    "_commit_hash",
-)
+_IGNORED_ARGUMENTS = ("trust_remote_code", "use_fast", "proxies", "config")
 
 
 class BaichuanTokenizer(SentencePieceBackend):
@@ -114,8 +106,8 @@ class BaichuanTokenizer(SentencePieceBackend):
         """
         hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
         subfolder = kwargs.pop("subfolder", None) or ""
-        for name in _OTHER_ARGUMENTS:  # which transformers' Auto classes hand on
-            kwargs.pop(name, None)
+        # Transformers' Auto classes hand on more than concerns a tokenizer.
+        kwargs = {name: kwargs[name] for name in kwargs if name not in _IGNORED_ARGUMENTS and name[:1] != "_"}
         folder = Path(pretrained_model_name_or_path)
         if folder.is_file():
             return cls(vocab_file=str(folder), name_or_path=str(folder), **kwargs)

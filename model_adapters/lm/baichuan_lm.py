@@ -14,6 +14,7 @@ from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.peft_adapter import with_adapter
 from ..baichuan.quantized import describe_quantization, read_quantization
 from ..baichuan.tokenizer_check import check_own_ids
+from ..baichuan.tokenizer_files import FAST
 from ..errors import CheckpointError, TokenizerError
 from .before_loading import BeforeLoading
 from .processes import check_tensor_parallel
@@ -84,15 +85,24 @@ class BaichuanLM(TrieLM):
         folder = tokenizer or getattr(pretrained, "name_or_path", pretrained)
         if not folder:
             raise TokenizerError("The model object does not say which folder it was read from. Pass tokenizer=FOLDER.")
-        if isinstance(folder, (str, Path)):
-            local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
-            llama = not isinstance(self._config, BaichuanConfig)
-            self.tokenizer = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
-            if self.tokenizer is not None:
-                return
-            logger.warning("%s: no tokenizer.model there; tokenizer.json may give other ids on some text.", local)
-        super()._create_tokenizer(pretrained, tokenizer, **kwargs)
-        check_own_ids(self.tokenizer)
+        if not isinstance(folder, (str, Path)):
+            super()._create_tokenizer(pretrained, tokenizer, **kwargs)
+            check_own_ids(tokenizer)
+            return
+        local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
+        llama = not isinstance(self._config, BaichuanConfig)
+        own = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
+        if own is not None:
+            self.tokenizer = own
+            return
+        logger.warning("%s: no tokenizer.model there; tokenizer.json may give other ids on some text.", local)
+        try:
+            super()._create_tokenizer(pretrained, str(local), **kwargs)
+        except Exception as error:  # the tokenizers library raises no narrower one
+            raise TokenizerError(
+                f"{local}: {FAST}, or a file beside it, cannot be read as a tokenizer "
+                f"({type(error).__name__}: {error}). Download the files again, or add the original tokenizer.model."
+            ) from error
 
     def _create_model(
         self, pretrained: str, dtype: str | torch.dtype | None = "auto", peft: str | None = None, **kwargs: Any

@@ -119,7 +119,9 @@ class TrieLM(HFLM):
         Returns:
             Per request, in order: the generated text.
         """
-        self._self_check.generation(self, [request.args[0] for request in requests])
+        contexts = [request.args[0] for request in requests]
+        self._rows.check(map(self.tok_encode, contexts))
+        self._self_check.generation(self, contexts)
         texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
@@ -209,12 +211,6 @@ class TrieLM(HFLM):
                     self.cache_hook.add_partial("loglikelihood", key, answer)
                 bar.update()
         return answers
-
-    def tok_batch_encode(self, strings: list[str], *args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and attention mask of a batch, as `HFLM` gives them; stops at a token without an embedding."""
-        ids, mask = super().tok_batch_encode(strings, *args, **kwargs)
-        self._rows.check(ids.tolist())
-        return ids, mask
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, cut into windows as lm-eval cuts them.

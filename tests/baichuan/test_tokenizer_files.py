@@ -236,6 +236,22 @@ def test_a_tokenizer_that_gives_other_ids_is_found_out(folder: Folder) -> None:
         check_own_ids(own)
 
 
+def test_by_the_name_of_a_repository(folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def snapshot(repository: str, **options: Any) -> str:
+        asked.update(options, repository=repository)
+        return str(place)
+
+    place = folder({CONFIG: {"pad_token": "[PAD]"}})
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    tokenizer = BaichuanTokenizer.from_pretrained("someone/tiny", revision="v1", trust_remote_code=False)
+    assert_sentencepieces_ids(tokenizer, place)
+    assert (tokenizer.pad_token_id, tokenizer.name_or_path) == (390, "someone/tiny")
+    assert (asked["repository"], asked["revision"]) == ("someone/tiny", "v1")
+    assert {"tokenizer.model", CONFIG, SPECIALS, ADDED, FAST} < set(asked["allow_patterns"])
+
+
 WHOLE: dict[str, Any] = {
     CONFIG: {
         "tokenizer_class": "BaichuanTokenizer",

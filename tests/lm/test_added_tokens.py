@@ -137,3 +137,22 @@ def test_every_way_to_a_tokenizer_is_checked(llama_folder: Path, small_tokenizer
     model.config.name_or_path = model.name_or_path = ""
     with pytest.raises(TokenizerError, match="Pass tokenizer=FOLDER"):
         BaichuanLM(model, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"tokenizer_config.json": "{"}, "tokenizer_config.json: not JSON"),
+        ({"tokenizer_config.json": '{"pad_token": 3}'}, "tokenizer_config.json, key 'pad_token': found 3"),
+        ({"special_tokens_map.json": "[]"}, r"special_tokens_map.json: found \[\], expected a JSON object"),
+        ({"tokenizer.json": '{"added_tokens": 4}'}, "tokenizer.json, key 'added_tokens': found 4"),
+        ({"tokenizer.json": '{"model": {}}'}, "llama: tokenizer.json, or a file beside it, cannot be read as a tokeni"),
+        ({}, "llama: tokenizer.json, or a file beside it, cannot be read as a tokenizer"),
+    ],
+)
+def test_damage_is_named_without_a_tokenizer_model_too(files: dict[str, str], message: str, llama_folder: Path) -> None:
+    (llama_folder / "tokenizer.model").unlink()
+    for name, text in files.items():
+        (llama_folder / name).write_text(text)
+    with pytest.raises(TokenizerError, match=message):
+        BaichuanLM(str(llama_folder), device="cpu")
