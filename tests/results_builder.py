@@ -15,6 +15,8 @@ from typing import Any
 LABELS = ("A", "B", "C", "D")
 DATE = "2026-11-23T10-00-00.000001"
 BAICHUAN = {"label_tokens": {}, "shortened_prompts": {}, "truncated_prompts": {}}
+"""What the adapter counts and `compare` reads."""
+VERIFIED = {"requests": 12, "largest_difference": 3.1e-6, "bound": 1e-3}
 
 Outcome = tuple[int, int]
 """Questions answered right, and asked."""
@@ -56,7 +58,14 @@ def write_results(
         "limit": limit,
     }
     if model == "baichuan":
-        config["baichuan"] = BAICHUAN | {"label_tokens": {label_tokens: list(tasks)}} | dict(facts or {})
+        config["baichuan"] = {
+            **BAICHUAN,
+            "label_tokens": {label_tokens: list(tasks)},
+            "max_length": 4096,
+            "verified": VERIFIED,
+            "ties": {task: {"questions": 0, "of": asked} for task, (_, asked) in tasks.items()},
+            **(facts or {}),
+        }
     data = {
         "results": results,
         "configs": configs,

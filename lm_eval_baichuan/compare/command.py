@@ -6,7 +6,7 @@ each task of one model (a run for each seed). Two runs that logged their samples
 exit status with --fail-outside, judged by the averages and not the categories:
   0  every average with a published figure is within sampling error of it
   1  one differs
-  3  none differs, but one is not comparable, or there was no published figure at all
+  3  none differs, but one is not comparable or no measurement, or there was no published figure at all
 """
 
 from __future__ import annotations
@@ -83,11 +83,12 @@ def find_outcome(
     """
     published = load_published()
     row = published.model(against) if against else None
-    comparisons = tuple(compare(one, row, published, confidence) for one in runs)
-    pairing: Pairing | None = None
-    if len(runs) == 2:
-        first, second = logged or [read_logged(one) for one in runs]
-        pairing = pair(runs[0], runs[1], first, second)
+    if logged is None:
+        logged = [read_logged(one) if len(runs) == 2 else {} for one in runs]
+    comparisons = tuple(
+        compare(one, row, published, confidence, samples) for one, samples in zip(runs, logged, strict=True)
+    )
+    pairing: Pairing | None = pair(runs[0], runs[1], logged[0], logged[1]) if len(runs) == 2 else None
     return Outcome(comparisons, tuple(spreads(comparisons)), pairing, published, confidence)
 
 

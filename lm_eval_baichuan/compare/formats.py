@@ -12,8 +12,19 @@ from typing import Any
 from ..published import PublishedTables
 from .pairing import Pairing
 from .spread import Spread
-from .tables import QUESTION, SHOWN_CHANGES, Table, comparison_table, pairing_tables, paper_row, spread_table
-from .verdicts import Comparison, Line
+from .tables import (
+    QUESTION,
+    SHOWN_CHANGES,
+    Table,
+    certificate_line,
+    certificate_table,
+    comparison_table,
+    pairing_tables,
+    paper_row,
+    spread_table,
+    unequal_certificates,
+)
+from .verdicts import DIFFERS, NO_MEASUREMENT, Comparison, Line
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,8 @@ class Outcome:
     def tables(self, shown_changes: int | None) -> list[Table]:
         """All of it as tables, the paper's row last."""
         tables = [comparison_table(comparison, self.confidence) for comparison in self.comparisons]
+        if len(self.comparisons) > 1:
+            tables.append(certificate_table(self.comparisons))
         if self.spreads:
             tables.append(spread_table(self.spreads))
         if self.pairing:
@@ -100,7 +113,12 @@ def latex_table(table: Table) -> str:
 def to_csv(outcome: Outcome) -> str:
     """Return the comparison's lines, one a row, or for two runs with samples also what changed, below."""
     text = io.StringIO()
-    records = [_record(line) for comparison in outcome.comparisons for line in comparison.lines]
+    unequal = unequal_certificates(outcome.comparisons)
+    records = [
+        _record(line) | {"certificate": certificate_line(comparison), "unequal_certificates": unequal}
+        for comparison in outcome.comparisons
+        for line in comparison.lines
+    ]
     _write_csv(text, records)
     if outcome.pairing:
         text.write("\n")
@@ -120,10 +138,13 @@ def to_json(outcome: Outcome) -> str:
                 "against": comparison.row.name if comparison.row else None,
                 "files": [str(file.path) for file in comparison.run.files],
                 "left_out": comparison.run.left_out,
+                "certificate": certificate_line(comparison),
+                "certificates": [asdict(own) | {"tasks": tasks} for own, tasks in comparison.certificates],
                 "lines": [_record(line) | _lists(line) for line in comparison.lines],
             }
             for comparison in outcome.comparisons
         ],
+        "unequal_certificates": unequal_certificates(outcome.comparisons),
         "spreads": [
             asdict(spread) | {"mean": spread.mean, "standard_deviation": spread.deviation} for spread in outcome.spreads
         ],
@@ -155,6 +176,9 @@ def _record(line: Line) -> dict[str, Any]:
         "verdict": line.verdict,
         "reasons": "; ".join(line.reasons),
         "notes": "; ".join(line.notes),
+        "ties": line.ties.questions,
+        "ties_of": line.ties.of,
+        "ties_warning": line.ties_warning,
         "document": figure.document if figure else None,
         "table": figure.table if figure else None,
         "row": figure.row if figure else None,
@@ -182,7 +206,7 @@ def _numeric(table: Table, column: int) -> bool:
 def _style(cell: str) -> str:
     if cell.startswith("within"):
         return "green"
-    return "red" if cell == "differs" else "yellow" if cell.startswith("not comparable") else ""
+    return "red" if cell in (DIFFERS, NO_MEASUREMENT) else "yellow" if cell.startswith("not comparable") else ""
 
 
 def _markdown(cell: str) -> str:

@@ -42,7 +42,7 @@ def spreads(comparisons: Sequence[Comparison]) -> list[Spread]:
     for comparison in comparisons:
         for line in comparison.lines:
             if line.part == AVERAGE:
-                alike = (comparison.run.model, line.suite, line.asked, line.reasons, line.notes)
+                alike = (comparison.run.model, line.suite, line.asked, line.conditions)
                 names[alike] = (comparison.run.model, line.title)
                 values.setdefault(alike, {})[line.run] = line.ours.value
     return [Spread(*names[alike], runs) for alike, runs in values.items() if len(runs) > 1]

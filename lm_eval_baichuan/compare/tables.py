@@ -9,7 +9,7 @@ from ..published import PublishedTables
 from ..results import AVERAGE
 from .pairing import Pairing
 from .spread import Spread
-from .verdicts import Comparison
+from .verdicts import NO_MEASUREMENT, Comparison
 
 NOTHING = "–"
 INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
@@ -60,13 +60,15 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
 
 
 def _footnotes(comparison: Comparison) -> list[str]:
-    """Say of each average why it is not comparable, what else to know, and where its figure stands.
+    """Say of each average why it is not comparable, what else to know, where its figure stands, and what was checked.
 
     What sets a category apart sets its average apart too, so that is said once.
     """
     holding: dict[str, dict[str, None]] = {}
     averages = [line for line in comparison.lines if line.part == AVERAGE]
     for line in averages:
+        if line.ties_warning:
+            holding.setdefault(line.ties_warning, {})[line.title] = None
         for reason in line.reasons:
             holding.setdefault(f"not comparable: {reason}", {})[line.title] = None
     for line in averages:
@@ -77,7 +79,34 @@ def _footnotes(comparison: Comparison) -> list[str]:
             holding.setdefault(f"published {line.figure.printed}: {line.figure.source}", {})[line.title] = None
             holding.setdefault(f"published protocol: {line.figure.protocol}", {})[line.title] = None
     footnotes = [f"{', '.join(titles)}: {text}" for text, titles in holding.items()]
-    return footnotes + [f"left out: {reason}" for reason in comparison.run.left_out]
+    return [*footnotes, certificate_line(comparison), *(f"left out: {reason}" for reason in comparison.run.left_out)]
+
+
+def certificate_line(comparison: Comparison) -> str:
+    """Return what was checked before a run scored, or that nothing was."""
+    found = comparison.certificates
+    if len(found) == 1:
+        return found[0][0].words
+    return "; ".join(f"{tasks} of {len(comparison.run.tasks)} tasks {own.words}" for own, tasks in found)
+
+
+def unequal_certificates(comparisons: Sequence[Comparison]) -> str | None:
+    """Return a sentence on runs that were not checked alike, or None where all were."""
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for comparison in comparisons:
+        kind = tuple(sorted({certificate.kind for certificate, _ in comparison.certificates}))
+        kinds.setdefault(kind, []).append(comparison.run.name)
+    if len(kinds) < 2:
+        return None
+    said = "; ".join(f"{', '.join(names)}: {' and '.join(kind)}" for kind, names in kinds.items())
+    return f"These runs were not checked alike, so a difference between their scores may lie in how they scored. {said}"
+
+
+def certificate_table(comparisons: Sequence[Comparison]) -> Table:
+    """Return what was checked before each of several runs scored."""
+    rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
+    unequal = unequal_certificates(comparisons)
+    return Table("Certificates", ("run", "scores beside the model's own forward"), rows, (unequal,) if unequal else ())
 
 
 def spread_table(spreads: Sequence[Spread]) -> Table:
@@ -156,11 +185,12 @@ def _begin(question: str) -> str:
 def paper_row(comparisons: Sequence[Comparison], published: PublishedTables) -> Table:
     """Return the rows in the form the papers print: a model, and its average on each benchmark.
 
-    A figure that is not comparable with the published one is marked, and a benchmark not asked has a dash.
+    A figure that is not comparable with the published one or no measurement is marked, and a benchmark not asked has a
+    dash. Below stands what was checked before each run scored.
     """
     names = [name for name in published.benchmarks if name != "jec_qa"]
     rows: list[tuple[str, ...]] = []
-    marked = False
+    marks: set[str] = set()
     rows_beside = dict.fromkeys(c.row.name for c in comparisons if c.row)
     for row in rows_beside:
         printed = [" / ".join(dict.fromkeys(f.printed for f in published.of(row, name, AVERAGE))) for name in names]
@@ -170,9 +200,16 @@ def paper_row(comparisons: Sequence[Comparison], published: PublishedTables) -> 
         for name in names:
             lines = [line for line in comparison.lines if line.benchmark == name and line.part == AVERAGE]
             lines.sort(key=lambda line: bool(line.reasons))
-            cells.append("-" if not lines else f"{lines[0].ours.value:.2f}" + ("*" if lines[0].reasons else ""))
-            marked = marked or bool(lines and lines[0].reasons)
+            mark = "" if not lines else "†" if lines[0].verdict == NO_MEASUREMENT else "*" if lines[0].reasons else ""
+            cells.append("-" if not lines else f"{lines[0].ours.value:.2f}{mark}")
+            marks.add(mark)
         rows.append((comparison.run.name, *cells))
     headers = ("Model", *(published.benchmarks[name].title for name in names))
-    footnotes = ("* not measured as the published figure was; the comparison says how",) if marked else ()
-    return Table("5-shot accuracy, %", headers, tuple(rows), footnotes)
+    meanings = {
+        "*": "* not measured as the published figure was; the comparison says how",
+        "†": "† no measurement: the best labels of most questions are exactly alike",
+    }
+    footnotes = [meaning for mark, meaning in meanings.items() if mark in marks]
+    footnotes += [f"{comparison.run.name}: {certificate_line(comparison)}" for comparison in comparisons]
+    footnotes += [unequal] if (unequal := unequal_certificates(comparisons)) else []
+    return Table("5-shot accuracy, %", headers, tuple(rows), tuple(footnotes))

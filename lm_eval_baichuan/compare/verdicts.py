@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..published import Figure, PublishedModel, PublishedTables
-from ..results import Part, Run, Suite, TaskResult
+from ..results import Answer, Certificate, Part, Run, Suite, TaskResult, Ties, certificates, count_ties
+from .condition import Condition, note
 from .conditions import conditions
 from .intervals import Interval, mean_over_subjects, wilson
 
 WITHIN = "within sampling error"
 DIFFERS = "differs"
 NOT_COMPARABLE = "not comparable"
+NO_MEASUREMENT = "no measurement"
 NO_FIGURE = "no published figure"
 NO_ROW = "no published row chosen"
 
@@ -35,6 +37,9 @@ class Line:
     """Why it is not comparable."""
     notes: tuple[str, ...]
     """What else to know of the run."""
+    ties: Ties
+    conditions: tuple[str, ...]
+    """Reasons and notes without what they count: the same for runs made under the same conditions."""
 
     @property
     def difference(self) -> float | None:
@@ -42,9 +47,10 @@ class Line:
         return None if self.figure is None else self.ours.value - self.figure.value
 
     @property
-    def words(self) -> str:
-        """The verdict with its reasons."""
-        return f"{self.verdict} because: {'; '.join(self.reasons)}" if self.reasons else self.verdict
+    def ties_warning(self) -> str:
+        """What to know of ties between the best labels; empty where there are none."""
+        warned = NO_MEASUREMENT if self.ties.degenerate else "ties"
+        return f"{warned}: {self.ties.words}" if self.ties.words else ""
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,17 @@ class Comparison:
     run: Run
     row: PublishedModel | None
     lines: tuple[Line, ...]
+    certificates: tuple[tuple[Certificate, int], ...]
+    """What was checked before scoring, each with the number of tasks it is for."""
 
 
-def compare(run: Run, against: PublishedModel | None, published: PublishedTables, confidence: float) -> Comparison:
+def compare(
+    run: Run,
+    against: PublishedModel | None,
+    published: PublishedTables,
+    confidence: float,
+    logged: Mapping[str, Sequence[Answer]] | None = None,
+) -> Comparison:
     """Set a run beside a published row.
 
     Args:
@@ -64,6 +78,7 @@ def compare(run: Run, against: PublishedModel | None, published: PublishedTables
         against: The row, or None to find the one the model is called after.
         published: The published tables.
         confidence: Coverage of the intervals, 0 to 1.
+        logged: Its samples by task, as far as they were read: they tell ties where the results record none.
     """
     row = against or published.find(run.model)
     lines = [
@@ -71,9 +86,9 @@ def compare(run: Run, against: PublishedModel | None, published: PublishedTables
         for suite in suites_of(run, published)
         for part in suite.parts
         if (results := run.results_of(part.tasks))
-        for line in _lines(run, suite, part, results, row, published, confidence)
+        for line in _lines(run, suite, part, results, row, published, confidence, logged or {})
     ]
-    return Comparison(run=run, row=row, lines=tuple(lines))
+    return Comparison(run=run, row=row, lines=tuple(lines), certificates=tuple(certificates(run.tasks)))
 
 
 def interval_of(part: Part, results: Sequence[TaskResult], confidence: float) -> Interval:
@@ -97,21 +112,23 @@ def _lines(
     row: PublishedModel | None,
     published: PublishedTables,
     confidence: float,
+    logged: Mapping[str, Sequence[Answer]],
 ) -> list[Line]:
+    ties, unknown = count_ties(results, logged)
+    of = "" if unknown == len(results) else f" for {unknown} of {len(results)} subjects"
+    unrecorded = [note(f"ties between the best labels are not recorded{of}", "")] if unknown else []
     ours = interval_of(part, results, confidence)
     benchmark = published.benchmarks.get(suite.benchmark)
     figures: Sequence[Figure | None] = published.of(row.name, suite.benchmark, part.name) if row else []
     lines = []
     for figure in figures or [None]:
-        reasons: tuple[str, ...] = ()
-        notes: tuple[str, ...] = ()
+        found: list[Condition] = []
         if figure is None or row is None or benchmark is None:
             verdict = NO_ROW if row is None and benchmark is not None else NO_FIGURE
         else:
             found = conditions(part, results, figure, benchmark, row)
-            reasons = tuple(condition.text for condition in found if condition.blocks)
-            notes = tuple(condition.text for condition in found if not condition.blocks)
-            verdict = NOT_COMPARABLE if reasons else judge(ours, figure)
+            verdict = NOT_COMPARABLE if any(condition.blocks for condition in found) else judge(ours, figure)
+        found += unrecorded
         lines.append(
             Line(
                 run=run.name,
@@ -122,9 +139,11 @@ def _lines(
                 ours=ours,
                 asked=sum(result.asked for result in results),
                 figure=figure,
-                verdict=verdict,
-                reasons=reasons,
-                notes=notes,
+                verdict=NO_MEASUREMENT if ties.degenerate else verdict,
+                reasons=tuple(condition.text for condition in found if condition.blocks),
+                notes=tuple(condition.text for condition in found if not condition.blocks),
+                ties=ties,
+                conditions=tuple(condition.kind for condition in found if condition.kind),
             )
         )
     return lines

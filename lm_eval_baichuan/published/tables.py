@@ -41,6 +41,8 @@ class PublishedModel:
     kind: str
     """``base``, ``chat`` or ``peer`` (another maker's model in the same tables)."""
     quantization: str | None = None
+    context_length: int | None = None
+    """The tokens its context holds; None where not recorded."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from .. import __version__
 from ..compare.formats import Outcome, latex_table, markdown_table
-from ..compare.tables import comparison_table, pairing_tables, paper_row, spread_table
-from ..compare.verdicts import suite_title, suites_of
+from ..compare.tables import certificate_table, comparison_table, pairing_tables, paper_row, spread_table
+from ..compare.verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN, suite_title, suites_of
 from ..results import Answer, Run
 from .analysis import calibration, confusion, subjects
 from .charts import calibration_chart, margins_chart, page_colours, parts_chart, style, subjects_chart, to_svg
@@ -49,7 +49,7 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> str:
     from markupsafe import Markup
 
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
-    environment.tests["verdict"] = lambda cell: cell.startswith(("within ", "differs", "not comparable"))
+    environment.tests["verdict"] = lambda cell: cell.startswith((WITHIN, DIFFERS, NOT_COMPARABLE, NO_MEASUREMENT))
     environment.tests["number"] = lambda cell: bool(cell) and cell.lstrip("+-")[:1].isdigit()
     row = paper_row(outcome.comparisons, outcome.published)
     # The style sheet and script are this package's own files, and the packed questions are base64: none needs escaping.
@@ -65,6 +65,7 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> str:
         made=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         comparisons=[comparison_table(comparison, outcome.confidence) for comparison in outcome.comparisons],
+        certificates=certificate_table(outcome.comparisons) if len(runs) > 1 else None,
         spread=spread_table(outcome.spreads) if outcome.spreads else None,
         changes=pairing_tables(outcome.pairing, SHOWN_CHANGES) if outcome.pairing else [],
         without_samples=_without_samples(runs, logged),

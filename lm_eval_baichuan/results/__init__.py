@@ -1,20 +1,26 @@
 """Reads what lm-eval writes: results files, folders of them, and logged samples."""
 
 from ..model_adapters.errors import ResultsError
+from .certificates import Certificate, certificates
 from .files import ResultsFile, TaskResult, read_results_file
 from .runs import Run, read_runs
 from .samples import Answer, read_answers
 from .suites import AVERAGE, Part, Suite, find_suite, known_suites
+from .ties import Ties, count_ties
 
 __all__ = [
     "AVERAGE",
     "Answer",
+    "Certificate",
     "Part",
     "ResultsError",
     "ResultsFile",
     "Run",
     "Suite",
     "TaskResult",
+    "Ties",
+    "certificates",
+    "count_ties",
     "find_suite",
     "known_suites",
     "read_answers",

@@ -41,6 +41,12 @@ class ResultsFile:
         return facts
 
     @property
+    def max_length(self) -> int | None:
+        """The most tokens that a prompt could have; None where not recorded."""
+        recorded = self.baichuan.get("max_length") or self.data.get("max_length")
+        return recorded if isinstance(recorded, int) else None
+
+    @property
     def arguments(self) -> dict[str, str]:
         """The model's arguments, which older releases wrote as one text."""
         arguments = self.config.get("model_args") or {}

@@ -6,14 +6,13 @@ gives other ids on some text, and puts bos before every text, which Baichuan nev
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
 from .tokenization import BaichuanTokenizer
-
-_TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+from .tokenizer_check import check_ids
+from .tokenizer_files import read_tokenizer_files
 
 
 def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | None) -> BaichuanTokenizer | None:
@@ -28,10 +27,13 @@ def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | Non
         The tokenizer, or None for a Llama layout without ``tokenizer.model``.
 
     Raises:
-        TokenizerError: A Baichuan layout has no ``tokenizer.model``.
+        TokenizerError: A Baichuan layout has no ``tokenizer.model``, a file beside it is damaged, or the tokenizer
+            gives other ids than sentencepiece.
     """
-    if not (folder / "tokenizer.model").is_file():
+    model_file = folder / "tokenizer.model"
+    if not model_file.is_file():
         if llama:
+            read_tokenizer_files(folder)  # for its checks: transformers' errors name no file
             return None
         raise TokenizerError(
             f"{folder}: no tokenizer.model there. Copy it from the original checkpoint, or pass tokenizer=FOLDER."
@@ -41,13 +43,8 @@ def checkpoint_tokenizer(folder: Path, *, llama: bool, add_bos_token: bool | Non
     options: dict[str, Any] = {} if add_bos_token is None else {"add_bos_token": add_bos_token}
     # By name, not through AutoTokenizer: tokenizer_config.json may name a class that converts the vocabulary.
     tokenizer: BaichuanTokenizer = BaichuanTokenizer.from_pretrained(str(folder), **options)
-    if llama and not _states_template(folder):
+    if llama and not read_tokenizer_files(folder).chat_template:
         # The vocabulary's own chat form is not what such a fine-tune was trained on (Vicuna's, say).
         tokenizer.chat_template = None
+    check_ids(tokenizer, model_file)
     return tokenizer
-
-
-def _states_template(folder: Path) -> bool:
-    config = folder / "tokenizer_config.json"
-    stated = config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("chat_template")
-    return bool(stated) or any((folder / name).is_file() for name in _TEMPLATE_FILES)

@@ -1,8 +1,9 @@
 """The Baichuan tokenizer: sentencepiece itself, behind transformers' tokenizer interface.
 
-Everything comes from the checkpoint's ``tokenizer.model`` and ``tokenizer_config.json``: whether a dummy prefix is
-added (Baichuan 1 does, Baichuan 2 does not), user-defined symbols, byte fallback, special tokens. The vocabulary is not
-converted to another library, because a conversion gives other ids on some real text.
+Ids come from the checkpoint's ``tokenizer.model``: whether a dummy prefix is added (Baichuan 1 does, Baichuan 2 does
+not), user-defined symbols, byte fallback. The files beside it add special and other added tokens, and nothing else that
+concerns an id (see `tokenizer_files`). The vocabulary is not converted to another library, because a conversion gives
+other ids on some real text.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ from typing import Any
 import sentencepiece
 from transformers import AddedToken, BatchEncoding, SentencePieceBackend
 
-from ..errors import TokenizerError
+from .added_tokens import added_tokens
 from .chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
+from .sentencepiece_model import load_pieces
+from .tokenizer_files import ADDED, CONFIG, FAST, SPECIALS, check_processor_options, read_tokenizer_files
+
+_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
+_IGNORED_ARGUMENTS = ("trust_remote_code", "use_fast", "proxies", "config")
 
 
 class BaichuanTokenizer(SentencePieceBackend):
@@ -31,10 +37,10 @@ class BaichuanTokenizer(SentencePieceBackend):
         add_bos_token: Whether to begin every sequence with bos. The published protocols do not.
         add_eos_token: Whether to end every sequence with eos.
         chat_template: A Jinja chat template; by default the one of the vocabulary's generation, if it has chat tokens.
-        kwargs: Passed on to transformers.
+        kwargs: Passed on to transformers; `sp_model_kwargs` must leave ids as they are, and `legacy` is ignored.
 
     Raises:
-        TokenizerError: The model file is missing or damaged.
+        TokenizerError: The model file is missing or damaged, or `sp_model_kwargs` would change ids.
     """
 
     vocab_files_names = {"vocab_file": "tokenizer.model"}
@@ -50,16 +56,22 @@ class BaichuanTokenizer(SentencePieceBackend):
         pad_token: str | AddedToken | None = None,
         add_bos_token: bool = False,
         add_eos_token: bool = False,
-        chat_template: str | None = None,
+        chat_template: str | dict[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         """Reads the vocabulary."""
-        pieces = _load(vocab_file)
+        pieces = load_pieces(vocab_file)
         self._special_pattern: re.Pattern[str] | None = None
         role_pieces = _role_pieces(pieces)
-        if role_pieces and "extra_special_tokens" not in kwargs and "additional_special_tokens" not in kwargs:
-            kwargs["extra_special_tokens"] = list(role_pieces)
+        extra = kwargs.pop("additional_special_tokens", None) or []
+        extra = kwargs.pop("extra_special_tokens", None) or extra
+        if role_pieces and not isinstance(extra, dict):
+            extra = [*extra, *(piece for piece in role_pieces if piece not in map(str, extra))]
+        if extra:
+            kwargs["extra_special_tokens"] = extra
         kwargs.pop("auto_map", None)  # the checkpoint's own Python is never run
+        check_processor_options(kwargs.pop("sp_model_kwargs", None), "sp_model_kwargs")
+        kwargs.pop("legacy", None)  # False would take the dummy prefix out of the model file
         kwargs["special_tokens_pattern"] = {
             (False, False): "none",
             (True, False): "bos",
@@ -79,6 +91,38 @@ class BaichuanTokenizer(SentencePieceBackend):
         )
 
         self.add_bos_token, self.add_eos_token = bool(add_bos_token), bool(add_eos_token)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, *_: Any, **kwargs: Any) -> BaichuanTokenizer:
+        """Reads the tokenizer of a folder or a hub repository; its files are checked (see `tokenizer_files`).
+
+        Args:
+            pretrained_model_name_or_path: Folder or repository, or a ``tokenizer.model`` alone.
+            kwargs: Arguments of the class, which go before what the files say; and ``revision``, ``cache_dir``, ... as
+                for `huggingface_hub.snapshot_download`.
+
+        Raises:
+            TokenizerError: A file is missing or damaged, or asks for other ids than sentencepiece's.
+        """
+        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
+        subfolder = kwargs.pop("subfolder", None) or ""
+        # Transformers' Auto classes hand on more than concerns a tokenizer.
+        kwargs = {name: kwargs[name] for name in kwargs if name not in _IGNORED_ARGUMENTS and name[:1] != "_"}
+        folder = Path(pretrained_model_name_or_path)
+        if folder.is_file():
+            return cls(vocab_file=str(folder), name_or_path=str(folder), **kwargs)
+        if not folder.is_dir():
+            folder = _download(str(pretrained_model_name_or_path), subfolder, hub)
+        vocab_file = str(folder / subfolder / cls.vocab_files_names["vocab_file"])
+        files = read_tokenizer_files(folder / subfolder)
+        stated = {
+            **files.options,
+            **{name: token.content for name, token in files.named.items()},
+            "extra_special_tokens": list(dict.fromkeys(token.content for token in files.extra)),
+            "added_tokens_decoder": added_tokens(files, load_pieces(vocab_file)),
+            "chat_template": files.chat_template,
+        }
+        return cls(vocab_file=vocab_file, name_or_path=str(pretrained_model_name_or_path), **{**stated, **kwargs})
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         """Saves as transformers does, plus `add_bos_token` and `add_eos_token`, which transformers leaves out."""
@@ -136,20 +180,12 @@ class BaiChuanTokenizer(BaichuanTokenizer):
     """The same tokenizer under the name that Baichuan-7B's tokenizer_config.json uses."""
 
 
-def _load(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
-    if not vocab_file or not Path(vocab_file).is_file():
-        raise TokenizerError(
-            f"{vocab_file or 'tokenizer.model'}: no such file. A Baichuan checkpoint needs its sentencepiece model "
-            "tokenizer.model; copy it from the original checkpoint or pass tokenizer=FOLDER."
-        )
-    pieces = sentencepiece.SentencePieceProcessor()
-    try:
-        pieces.Load(str(vocab_file))
-    except (RuntimeError, OSError) as error:
-        raise TokenizerError(
-            f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
-        ) from error
-    return pieces
+def _download(repository: str, subfolder: str, hub: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    prefix = f"{subfolder}/" if subfolder else ""
+    names = ("tokenizer.model", CONFIG, SPECIALS, ADDED, FAST, "chat_template.*", "additional_chat_templates/*")
+    return Path(snapshot_download(repository, allow_patterns=[prefix + name for name in names], **hub))
 
 
 def _special(

@@ -13,6 +13,8 @@ from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.peft_adapter import with_adapter
 from ..baichuan.quantized import describe_quantization, read_quantization
+from ..baichuan.tokenizer_check import check_own_ids
+from ..baichuan.tokenizer_files import FAST
 from ..errors import CheckpointError, TokenizerError
 from .before_loading import BeforeLoading
 from .processes import check_tensor_parallel
@@ -62,7 +64,7 @@ class BaichuanLM(TrieLM):
         self._before = BeforeLoading.take(kwargs, trie=trie, token_budget=token_budget, check=check_memory)
         kwargs.setdefault("backend", "causal")
         super().__init__(pretrained=pretrained, dtype=dtype, trie=trie, token_budget=token_budget, **kwargs)
-        _check_vocabulary(self.tokenizer, self.model)
+        self._rows.require_all_but_added()
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         if isinstance(pretrained, str) and pretrained in DEMO_CHECKPOINTS:
@@ -80,15 +82,27 @@ class BaichuanLM(TrieLM):
             read_quantization(pretrained, self._config)
 
     def _create_tokenizer(self, pretrained: Any, tokenizer: Any, **kwargs: Any) -> None:
-        folder = tokenizer or pretrained
-        if isinstance(folder, str):
-            local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
-            llama = not isinstance(self._config, BaichuanConfig)
-            self.tokenizer = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
-            if self.tokenizer is not None:
-                return
-            logger.warning("%s: no tokenizer.model there; tokenizer.json may give other ids on some text.", local)
-        super()._create_tokenizer(pretrained, tokenizer, **kwargs)
+        folder = tokenizer or getattr(pretrained, "name_or_path", pretrained)
+        if not folder:
+            raise TokenizerError("The model object does not say which folder it was read from. Pass tokenizer=FOLDER.")
+        if not isinstance(folder, (str, Path)):
+            super()._create_tokenizer(pretrained, tokenizer, **kwargs)
+            check_own_ids(tokenizer)
+            return
+        local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
+        llama = not isinstance(self._config, BaichuanConfig)
+        own = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
+        if own is not None:
+            self.tokenizer = own
+            return
+        logger.warning("%s: no tokenizer.model there; tokenizer.json may give other ids on some text.", local)
+        try:
+            super()._create_tokenizer(pretrained, str(local), **kwargs)
+        except Exception as error:  # the tokenizers library raises no narrower one
+            raise TokenizerError(
+                f"{local}: {FAST}, or a file beside it, cannot be read as a tokenizer "
+                f"({type(error).__name__}: {error}). Download the files again, or add the original tokenizer.model."
+            ) from error
 
     def _create_model(
         self, pretrained: str, dtype: str | torch.dtype | None = "auto", peft: str | None = None, **kwargs: Any
@@ -139,12 +153,3 @@ def auto_dtype(device: torch.device) -> torch.dtype:
     except (RuntimeError, TypeError):
         return torch.float16
     return torch.bfloat16
-
-
-def _check_vocabulary(tokenizer: Any, model: Any) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows:
-        raise TokenizerError(
-            f"The tokenizer has {len(tokenizer)} tokens, but the model's embedding has {rows} rows: some text would "
-            "have no embedding. Use the tokenizer that belongs to this checkpoint (tokenizer=FOLDER)."
-        )

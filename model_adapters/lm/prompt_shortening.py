@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import RequestError
 
 RULES = ("last", "longest")
+
+
+class ShotLoss(NamedTuple):
+    """What one prompt lost, and which limit asked for it."""
+
+    shots: int
+    limit: int
+    """The limit in tokens."""
+    by_window: bool
+    """Whether the model's window took more than the published limit alone: the prompt is not the published one then."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def shorten(layout: ShotLayout, encode: Callable[[str], list[int]], max_tokens: 
     Args:
         layout: The context in parts.
         encode: Text to token ids.
-        max_tokens: The limit in tokens, already the smaller of the published limit and the model's window.
+        max_tokens: The limit in tokens.
 
     Returns:
         The shortened context and the number of shots dropped. Without any shot left it may still be too long.
@@ -75,3 +85,19 @@ def shorten(layout: ShotLayout, encode: Callable[[str], list[int]], max_tokens: 
         else:
             kept.remove(max(kept, key=lambda i: len(encode(layout.shots[i]))))
     return layout.text(kept), len(layout.shots) - len(kept)
+
+
+def fit(layout: ShotLayout, encode: Callable[[str], list[int]], *, published: int, window: int) -> tuple[str, ShotLoss]:
+    """Drops shots until the context fits both limits, and tells which of them made it what it is.
+
+    Args:
+        layout: The context in parts.
+        encode: Text to token ids.
+        published: The limit that the task publishes, in tokens; 0 where it publishes none.
+        window: The tokens that the model takes.
+    """
+    text, shots = shorten(layout, encode, min(published or window, window))
+    # Under a smaller window the prompt is still the published one where both limits cost it the same shots.
+    if published and (published <= window or shorten(layout, encode, published)[1] == shots):
+        return text, ShotLoss(shots, published, by_window=False)
+    return text, ShotLoss(shots, window, by_window=True)

@@ -11,6 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from ..trie_scorer import Certificate, joined
+from .prompt_shortening import ShotLoss
 
 
 @dataclass
@@ -19,7 +20,7 @@ class RunFacts:
 
     Attributes:
         label_encodings: Tasks by the label encoding that was used for them.
-        shortened: Per task, how many prompts lost how many shots.
+        shortened: Per task, how many prompts lost what: how many shots, and to which limit.
         truncated: Per task, the documents whose prompts were longer than the window and lost their beginning.
         tokens_sent: Tokens of all requests as a plain run would send them.
         tokens_run: Tokens that the token trie ran.
@@ -31,7 +32,7 @@ class RunFacts:
     """
 
     label_encodings: dict[str, set[str]] = field(default_factory=partial(defaultdict, set))
-    shortened: dict[str, Counter[int]] = field(default_factory=partial(defaultdict, Counter))
+    shortened: dict[str, Counter[ShotLoss]] = field(default_factory=partial(defaultdict, Counter))
     truncated: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
     tokens_sent: int = 0
     tokens_run: int = 0
@@ -48,8 +49,8 @@ class RunFacts:
         for part in parts:
             for encoding, tasks in part.label_encodings.items():
                 total.label_encodings[encoding] |= tasks
-            for task, dropped in part.shortened.items():
-                total.shortened[task] += dropped
+            for task, losses in part.shortened.items():
+                total.shortened[task] += losses
             for task, documents in part.truncated.items():
                 total.truncated[task] |= documents
             total.tokens_sent += part.tokens_sent
@@ -66,8 +67,14 @@ class RunFacts:
     def warnings(self) -> list[str]:
         """Sentences for the log about prompts that were not sent as the task wrote them."""
         lines = [
-            f"{task}: {dropped.total()} prompts were too long and lost {_shots(dropped)} shots in all."
-            for task, dropped in self.shortened.items()
+            f"{task}: {group['prompts']} prompts were too long and lost {group['shots']} shots in all, "
+            + (
+                f"to fit the model's window of {group['limit']} tokens, more than the published rule takes."
+                if group["by_window"]
+                else f"by the published limit of {group['limit']} tokens."
+            )
+            for task, losses in self.shortened.items()
+            for group in _by_limit(losses)
         ]
         lines += [
             f"{task}: {len(documents)} prompts were longer than the model's context and lost their beginning."
@@ -108,19 +115,25 @@ class RunFacts:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """The facts in a form that JSON takes, for the results file."""
+        """The facts in a form that JSON takes, for the results file.
+
+        Each task of ``shortened_prompts`` has its ``prompts`` and the ``shots`` they lost in all, and under ``limits``
+        the same for each ``limit`` (in tokens) that asked for it. ``by_window`` is false where the published limit
+        alone gives the same prompts, true where the model's window took more. Each task of ``ties`` has how many
+        ``questions`` tied, none perhaps, ``of`` how many were ranked. ``verified`` is a text that says why there is no
+        certificate; or a certificate's fields, with that text under ``scores`` where only part was verified.
+        """
         return {
             "label_tokens": {encoding: sorted(tasks) for encoding, tasks in sorted(self.label_encodings.items())},
             "shortened_prompts": {
-                task: {"prompts": dropped.total(), "shots": _shots(dropped)}
-                for task, dropped in sorted(self.shortened.items())
+                task: _totals(losses) | {"limits": _by_limit(losses)} for task, losses in sorted(self.shortened.items())
             },
             "truncated_prompts": {task: len(documents) for task, documents in sorted(self.truncated.items())},
             "tokens_sent": self.tokens_sent,
             "tokens_run": self.tokens_run,
             "ties": {
-                task: {"questions": len(documents), "of": len(self.ranked[task])}
-                for task, documents in sorted(self.ties.items())
+                task: {"questions": len(self.ties.get(task, ())), "of": len(documents)}
+                for task, documents in sorted(self.ranked.items())
             },
             "verified": self._verified(),
         }
@@ -137,5 +150,16 @@ class RunFacts:
         return facts
 
 
-def _shots(dropped: Counter[int]) -> int:
-    return sum(shots * prompts for shots, prompts in dropped.items())
+def _totals(losses: Counter[ShotLoss]) -> dict[str, Any]:
+    return {"prompts": losses.total(), "shots": sum(loss.shots * prompts for loss, prompts in losses.items())}
+
+
+def _by_limit(losses: Counter[ShotLoss]) -> list[dict[str, Any]]:
+    limits = sorted({(loss.limit, loss.by_window) for loss in losses})
+    return [
+        {"limit": limit, "by_window": by_window}
+        | _totals(
+            Counter({loss: n for loss, n in losses.items() if (loss.limit, loss.by_window) == (limit, by_window)})
+        )
+        for limit, by_window in limits
+    ]

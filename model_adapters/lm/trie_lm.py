@@ -22,9 +22,10 @@ from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from .chat import ChatForm, Message
+from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
-from .prompt_shortening import shorten, shot_layout
+from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
 from .self_check import SelfCheck
 
@@ -72,6 +73,7 @@ class TrieLM(HFLM):
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
+        self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._scorer = (
             TrieScorer(self.model, max_length=self.max_length, token_budget=token_budget, attention=attention)
@@ -117,7 +119,9 @@ class TrieLM(HFLM):
         Returns:
             Per request, in order: the generated text.
         """
-        self._self_check.generation(self, [request.args[0] for request in requests])
+        contexts = [request.args[0] for request in requests]
+        self._rows.check(map(self.tok_encode, contexts))
+        self._self_check.generation(self, contexts)
         texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
@@ -166,17 +170,20 @@ class TrieLM(HFLM):
     def _fit(self, context: str, doc: dict[str, Any], task: str) -> tuple[str, list[int]]:
         """Drops shots by the task's rule where the context is too long: its text and token ids."""
         ids = self.tok_encode(context)
-        limit = min(self.max_length, int(doc.get("max_prompt_tokens") or self.max_length))
+        published = int(doc.get("max_prompt_tokens") or 0)
+        limit = min(self.max_length, published or self.max_length)
         layout = (self._chat.layout(context, doc) or shot_layout(context, doc)) if len(ids) > limit else None
         if layout is None:
             return context, ids
-        text, dropped = shorten(layout, self.tok_encode, limit)
-        self._facts.shortened[task][dropped] += 1
+        text, loss = fit(layout, self.tok_encode, published=published, window=self.max_length)
+        if loss.shots:
+            self._facts.shortened[task][loss] += 1
         return text, self.tok_encode(text)
 
     def _loglikelihood_tokens(
         self, requests: list[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
+        self._rows.check(ids for _, *both in requests for ids in both)
         if self._scorer is None or not requests:
             if requests:
                 self._self_check.not_needed()

@@ -176,6 +176,12 @@ def file_content(path: Path) -> bytes:
 
 def decode(content: bytes, source: str) -> str:
     """Return the text of a UTF-8 file, without a byte order mark at its start."""
+    encoding = other_unicode(content)
+    if encoding:
+        raise ValueError(
+            f"{source}: the file is {encoding.upper()}, UTF-8 was expected. Convert it, for example with: "
+            f"iconv -f {encoding} -t utf-8"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -184,6 +190,18 @@ def decode(content: bytes, source: str) -> str:
             f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Convert the file to UTF-8, "
             f"for example with: iconv -f gb18030 -t utf-8"
         ) from error
+
+
+def other_unicode(content: bytes) -> str | None:
+    """Return UTF-16 or UTF-32, if a file's byte order mark or many zero bytes give it away, else None."""
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    for mark, encoding in marks.items():
+        if content.startswith(mark):
+            return encoding
+    zeros = content.count(0)
+    if not zeros or zeros * 20 < len(content):  # in UTF-16 every comma and line end has one
+        return None
+    return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
 def check_questions(

@@ -125,6 +125,12 @@ def file_content(path: Path) -> bytes:
 
 def decode(content: bytes, source: str) -> str:
     """Return the text of a UTF-8 file, without a byte order mark at its start."""
+    encoding = other_unicode(content)
+    if encoding:
+        raise ValueError(
+            f"{source}: the file is {encoding.upper()}, UTF-8 was expected. Convert it, for example with: "
+            f"iconv -f {encoding} -t utf-8"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,6 +139,18 @@ def decode(content: bytes, source: str) -> str:
             f"{source}, line {line}: byte 0x{content[error.start]:02x} is not UTF-8. Convert the file to UTF-8, "
             f"for example with: iconv -f gb18030 -t utf-8"
         ) from error
+
+
+def other_unicode(content: bytes) -> str | None:
+    """Return UTF-16 or UTF-32, if a file's byte order mark or many zero bytes give it away, else None."""
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    for mark, encoding in marks.items():
+        if content.startswith(mark):
+            return encoding
+    zeros = content.count(0)
+    if not zeros or zeros * 20 < len(content):  # in UTF-16 every comma and line end has one
+        return None
+    return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
 def check_questions(
@@ -237,10 +255,14 @@ def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) 
     reader = csv.reader(io.StringIO(decode(content, source), newline=""))
     rows: list[dict[str, str]] = []
     try:
-        header = list(columns) if columns else next(reader, [])
-        next_line = reader.line_num + 1
+        header, next_line = list(columns or ()), 1
         for cells in reader:
             where, next_line = f"{source}, line {next_line}", reader.line_num + 1  # a row may take several lines
+            if not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+                continue  # a blank line, which pandas and with it the official scripts skip
+            if not header:
+                header = cells
+                continue
             if len(cells) != len(header):
                 raise ValueError(f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)}).")
             rows.append({**dict(zip(header, cells, strict=True)), "source": where})
@@ -255,6 +277,12 @@ def pick_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> l
     """Return the rows with just ``columns`` (and where each row was found), or say which column is missing."""
     missing = [column for column in columns if column not in rows[0]]
     if missing:
+        spaced = [column for column in rows[0] if column.strip() == missing[0]]
+        if spaced:
+            raise ValueError(
+                f"{rows[0]['source']} ff.: the header has {spaced[0]!r}, with spaces around the name of column "
+                f"{missing[0]!r}. Remove them."
+            )
         found = ", ".join(column or "(unnamed)" for column in rows[0] if column != "source")
         raise ValueError(
             f"{rows[0]['source']}: column {missing[0]!r} is missing. Columns found: {found}; "

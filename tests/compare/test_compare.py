@@ -183,12 +183,8 @@ CEVAL = "ceval_5shot"
         (
             share(CEVAL, 43),
             {"facts": {"truncated_prompts": {"ceval_5shot_law": 3, "ceval_5shot_logic": 4}}},
-            "truncated prompts: 7 were longer than the model's window and lost their beginning",
-        ),
-        (
-            share(CEVAL, 43),
-            {"facts": {"shortened_prompts": {"ceval_5shot_law": {"prompts": 3, "shots": 5}}}},
-            "shortened prompts: 3 lost shots to fit the model's window",
+            "truncated prompts: 7 were longer than the model's window and lost their beginning: rerun with a larger "
+            "max_length, where the model takes that",
         ),
         (share(CEVAL, 43), {"metadata": {"own_data": True}}, "own data (own_data) instead of the published set"),
         (share(CEVAL, 43), {"extra": {"chat_template": "{{ x }}"}}, "chat template applied; published without"),
@@ -215,13 +211,6 @@ def test_what_makes_a_run_not_comparable(
     assert line.verdict == "not comparable"
     assert line.reasons == (reason,)
     assert line.difference is not None
-
-
-def test_prompts_shortened_by_the_published_rule_are_only_noted(tmp_path: Path) -> None:
-    facts = {"shortened_prompts": {"mmlu_5shot_high_school_us_history": {"prompts": 181, "shots": 200}}}
-    line = average(lines_of(tmp_path, share("mmlu_5shot", 42), facts=facts))
-    assert line.verdict == "within sampling error"
-    assert "181 prompts lost shots by the published rule of 2048 tokens" in line.notes
 
 
 def test_a_quantized_row_wants_a_quantized_run(tmp_path: Path) -> None:
@@ -295,6 +284,19 @@ def test_the_spread_of_seeds(tmp_path: Path) -> None:
     assert list(spread.values.values()) == pytest.approx([42, 43, 46])
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean([42, 43, 46]), np.std([42, 43, 46], ddof=1)))
     assert spread.range == pytest.approx((42, 46))
+
+
+def test_what_seeds_count_differently_is_no_other_condition(tmp_path: Path) -> None:
+    tasks = share("agieval_5shot_shuffled", 34, 100)
+    first = next(iter(tasks))
+    for seed in (1, 2):
+        facts = {
+            "shortened_prompts": {first: {"prompts": 100 + seed, "shots": 120}},
+            "ties": {first: {"questions": seed, "of": 100}},
+        }
+        date = f"2026-01-0{seed}T00-00-00.1"
+        write_results(tmp_path, tasks, date=date, metadata={"shots_seed": seed}, facts=facts)
+    assert len(spreads([compare(run, None, PUBLISHED, 0.95) for run in read_runs([tmp_path])])) == 1
 
 
 def test_runs_under_other_conditions_have_no_common_spread(tmp_path: Path) -> None:

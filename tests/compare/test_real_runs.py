@@ -16,6 +16,7 @@ import pytest
 
 from lm_eval_baichuan import cli
 from lm_eval_baichuan.compare.command import find_outcome
+from lm_eval_baichuan.compare.tables import certificate_line
 from lm_eval_baichuan.compare.verdicts import Line
 from lm_eval_baichuan.results import known_suites, read_runs
 
@@ -136,6 +137,9 @@ def test_the_adapters_facts_arrive(baichuan: Path) -> None:
         "val split; published on test",
     )
     assert "dtype float32; the published one is not recorded" in line.notes
+    assert line.ties.of == line.asked
+    (comparison,) = find_outcome(read_runs([baichuan]), "Baichuan-7B", 0.95).comparisons
+    assert certificate_line(comparison).startswith("verified: ")
 
 
 def test_another_model_is_told_apart_by_its_label_tokens(dummy: Path) -> None:

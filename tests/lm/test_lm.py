@@ -108,10 +108,40 @@ def test_a_long_prompt_loses_shots_and_the_results_say_so(
         target = lm.tokenizer.convert_tokens_to_ids("▁" + label)
         assert logprob == pytest.approx(by_hand(lm, lm.tokenizer.encode(kept), target), abs=1e-4)
     facts = lm.get_model_info()["baichuan"]
-    assert facts["shortened_prompts"] == {"some_task": {"prompts": 1, "shots": 2}}
+    counts = {"prompts": 1, "shots": 2}
+    assert facts["shortened_prompts"] == {
+        "some_task": counts | {"limits": [{"limit": limit, "by_window": False} | counts]}
+    }
     assert facts["truncated_prompts"] == {}
-    assert "1 prompts were too long and lost 2 shots" in caplog.text
+    assert f"1 prompts were too long and lost 2 shots in all, by the published limit of {limit} tokens" in caplog.text
     json.dumps(facts)
+
+
+@pytest.mark.parametrize("published", ["same", "larger", "none"])
+def test_shots_lost_to_a_small_window_are_counted_apart(
+    write_checkpoint: Write, instance: Make, caplog: pytest.LogCaptureFixture, published: str
+) -> None:
+    """With two of three shots the prompt is over the window, whether or not the published limit allows them."""
+    folder = write_checkpoint()
+    encode = BaichuanLM(folder, device="cpu").tokenizer.encode
+    one, two = (len(encode(prompt(SHOTS[:kept])[0])) for kept in (1, 2))
+    limit = {"same": two - 1, "larger": two, "none": 0}[published]
+    lm = BaichuanLM(folder, device="cpu", max_length=one)
+    context, doc = prompt(SHOTS, max_prompt_tokens=limit, label_tokens="isolated")
+    with caplog.at_level(logging.WARNING):
+        lm.loglikelihood([instance(context, label, **doc) for label in "AB"], disable_tqdm=True)
+    by_window = published != "same"
+    assert lm.get_model_info()["baichuan"]["shortened_prompts"]["some_task"]["limits"] == [
+        {"limit": one if by_window else limit, "by_window": by_window, "prompts": 1, "shots": 2}
+    ]
+    assert (f"to fit the model's window of {one} tokens" in caplog.text) == by_window
+
+
+def test_a_long_prompt_without_shots_loses_none(write_checkpoint: Write, instance: Make) -> None:
+    lm = BaichuanLM(write_checkpoint(), device="cpu")
+    context, doc = prompt([], max_prompt_tokens=2, label_tokens="isolated")
+    lm.loglikelihood([instance(context, "A", **doc)], disable_tqdm=True)
+    assert lm.get_model_info()["baichuan"]["shortened_prompts"] == {}
 
 
 def test_joint_labels_are_shortened_too(write_checkpoint: Write, instance: Make) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lm_eval_baichuan.model_adapters.errors import RequestError
-from lm_eval_baichuan.model_adapters.lm.prompt_shortening import shorten, shot_layout
+from lm_eval_baichuan.model_adapters.lm.prompt_shortening import fit, shorten, shot_layout
 
 
 def encode(text: str) -> list[int]:
@@ -72,6 +72,27 @@ def test_never_instruction_or_question_and_no_more_than_needed(
         if dropped:
             one_more = description + "".join(used[: len(used) - dropped + 1]) + question
             assert len(encode(one_more)) > limit
+
+
+@given(
+    shots=st.lists(st.text(min_size=1, max_size=20), max_size=5),
+    drop=st.sampled_from(["last", "longest"]),
+    published=st.integers(0, 100),
+    window=st.integers(1, 100),
+)
+def test_the_window_is_blamed_where_the_prompt_is_not_the_published_one(
+    shots: list[str], drop: str, published: int, window: int
+) -> None:
+    context, doc = document("do:", shots, "?", drop)
+    layout = shot_layout(context, doc)
+    assert layout is not None
+    text, loss = fit(layout, encode, published=published, window=window)
+    assert (text, loss.shots) == shorten(layout, encode, min(published or window, window))
+    assert loss.limit == (window if loss.by_window else published)
+    if published:
+        assert loss.by_window == (text != shorten(layout, encode, published)[0])
+    else:
+        assert loss.by_window
 
 
 def test_a_context_of_another_form_has_no_layout() -> None:

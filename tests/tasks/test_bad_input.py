@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -75,6 +76,17 @@ def test_a_file_that_is_not_utf8(task: str, file: str, data: Path, load: Load) -
         load(task, data_dir=str(data), own_data=True)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("task", ["cmmlu_5shot_arts", "mmlu_5shot_virology", "gaokao_5shot_physics"])
+def test_a_file_in_another_unicode_encoding(task: str, encoding: str, data: Path, load: Load) -> None:
+    file = ALL_FILES[task]
+    (data / file).write_bytes((data / file).read_text("utf-8").encode(encoding))
+    named = encoding.replace("-le", "le").replace("-be", "be")
+    message = rf"{data / file}: the file is {named.upper()}, UTF-8 was expected.*iconv -f {named} -t utf-8$"
+    with pytest.raises(ValueError, match=message):
+        load(task, data_dir=str(data), own_data=True)
+
+
 @pytest.mark.parametrize(("task", "file"), ALL_FILES.items())
 def test_an_empty_file(task: str, file: str, data: Path, load: Load) -> None:
     (data / file).write_bytes(b"")
@@ -123,6 +135,46 @@ def test_a_row_of_another_length(data: Path, load: Load) -> None:
     edit(data / "mmlu" / "test" / "virology_test.csv", lambda rows: rows[1].append("F"))
     with pytest.raises(ValueError, match=r"virology_test.csv, line \d+: 7 cells found, 6 expected \(question, A, B"):
         load("mmlu_5shot_virology", data_dir=str(data), own_data=True)
+
+
+@pytest.mark.parametrize("task", ["ceval_5shot_law", "mmlu_5shot_virology", "cmmlu_5shot_arts"])
+def test_blank_lines_are_skipped_as_pandas_skips_them(task: str, data: Path, load: Load) -> None:
+    file, first_row, column, _ = CSV_FILES[task]
+    before = load(task, data_dir=str(data), own_data=True)[task]
+
+    def write(rows: list[list[str]]) -> None:
+        with (data / file).open("w", encoding="utf-8", newline="") as out:
+            for row in rows:
+                out.write("\r\n   \r\n\t\r\n")
+                csv.writer(out).writerow(row)
+
+    with (data / file).open(encoding="utf-8", newline="") as opened:
+        rows = list(csv.reader(opened))
+    write(rows)
+    assert list(load(task, data_dir=str(data), own_data=True)[task].eval_docs) == list(before.eval_docs)
+    rows[first_row][column] = "E"
+    write(rows)
+    line = 4 * (first_row + 1) + sum("".join(row).count("\n") for row in rows[:first_row])
+    with pytest.raises(ValueError, match=rf"{data / file}, line {line}, column '.nswer': found 'E'"):
+        load(task, data_dir=str(data), own_data=True)
+
+
+def test_an_empty_line_inside_a_cell_stays(data: Path, load: Load) -> None:
+    edit(ceval(data), set_cell(1, 1, "one\n\n   \ntwo"))
+    (task,) = load("ceval_5shot_law", data_dir=str(data), own_data=True).values()
+    assert task.eval_docs[0]["question"] == "one\n\n   \ntwo"
+
+
+@pytest.mark.parametrize("name", [" answer", "answer ", "\u3000answer"])
+def test_spaces_around_a_name_in_the_header(name: str, data: Path, load: Load) -> None:
+    edit(ceval(data), set_cell(0, 6, name))
+    message = f"{ceval(data)}, line 2 ff.: the header has {name!r}, with spaces around the name of column 'answer'"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load("ceval_5shot_law", data_dir=str(data), own_data=True)
+    path = data / "cmmlu" / "test" / "arts.csv"
+    edit(path, set_cell(0, 1, " Question"))
+    with pytest.raises(ValueError, match=rf"{path}, line \d+ ff.: the header has ' Question', with spaces"):
+        load("cmmlu_5shot_arts", data_dir=str(data), own_data=True)
 
 
 @pytest.mark.parametrize("emptied", [True, False])

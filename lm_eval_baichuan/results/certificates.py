@@ -1,0 +1,122 @@
+"""What a results file says of the check that a run makes before it scores: the fast path beside the model's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..model_adapters.errors import ResultsError
+from .files import ResultsFile, TaskResult
+
+OLDER = "not recorded by the version that wrote the file"
+
+
+@dataclass(frozen=True)
+class Check:
+    """Two ways to the same numbers, compared."""
+
+    compared: int
+    """Requests, or steps of generation."""
+    largest_difference: float
+    """Of log-likelihoods, in nats."""
+    bound: float
+    """The largest difference that the dtype explains."""
+
+    def __add__(self, other: Check) -> Check:
+        """Return both checks as one, which have the same bound."""
+        largest = max(self.largest_difference, other.largest_difference)
+        return Check(self.compared + other.compared, largest, self.bound)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What was checked in a run, or why nothing was."""
+
+    scores: Check | None
+    generation: Check | None = None
+    reason: str = ""
+    """Why there is no check of the scores, or of part of them."""
+
+    @property
+    def kind(self) -> str:
+        """What two runs share whose scores were checked alike."""
+        if self.scores is None:
+            return f"no certificate: {self.reason}"
+        return f"verified (bound {self.scores.bound:.2g} nats)" + (f", in part {self.reason}" if self.reason else "")
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        checks = [(self.scores, "requests"), (self.generation, "steps of generation")]
+        verified = "; ".join(
+            f"{check.compared} {what}, largest difference {check.largest_difference:.2g} nats (bound {check.bound:.2g})"
+            for check, what in checks
+            if check
+        )
+        if self.scores is None:
+            return self.kind + (f"; generation verified: {verified}" if verified else "")
+        return f"verified: {verified}" + (f"; in part {self.reason}" if self.reason else "")
+
+
+def certificates(results: Mapping[str, TaskResult]) -> list[tuple[Certificate, int]]:
+    """Return the certificates of a run's tasks, those of one kind as one, each with the number of tasks it is for.
+
+    Raises:
+        ResultsError: a certificate is damaged.
+    """
+    files: dict[str, tuple[ResultsFile, int]] = {}
+    for result in results.values():
+        name = str(result.file.path)
+        files[name] = (result.file, files.get(name, (result.file, 0))[1] + 1)
+    found: dict[tuple[str, float | None], tuple[Certificate, int]] = {}
+    for file, tasks in files.values():
+        own = read_certificate(file)
+        key = (own.kind, own.generation.bound if own.generation else None)
+        if key in found:
+            own, tasks = _joined(found[key][0], own), found[key][1] + tasks
+        found[key] = (own, tasks)
+    return list(found.values())
+
+
+def _joined(one: Certificate, other: Certificate) -> Certificate:
+    if one.scores is None or other.scores is None:
+        return one
+    generation = one.generation + other.generation if one.generation and other.generation else None
+    return Certificate(one.scores + other.scores, generation, one.reason)
+
+
+def read_certificate(file: ResultsFile) -> Certificate:
+    """Read the certificate of one results file.
+
+    Raises:
+        ResultsError: it is damaged, or states a difference with which the run would have stopped.
+    """
+    if not file.baichuan:
+        return Certificate(None, reason=f"--model {file.config.get('model')} makes none")
+    recorded = file.baichuan.get("verified")
+    if recorded is None:
+        return Certificate(None, reason=OLDER)
+    if isinstance(recorded, str):
+        return Certificate(None, reason=recorded)
+    generation = recorded.get("generation") if isinstance(recorded, dict) else None
+    # A run that only generated has nothing of scores; one that ran out of memory may have them and a reason.
+    scores = None if generation and "requests" not in recorded else _check(file, recorded, "requests")
+    reason = recorded.get("scores") or ("" if scores else "nothing was scored")
+    return Certificate(scores, _check(file, generation, "steps") if generation else None, reason)
+
+
+def _check(file: ResultsFile, recorded: Any, counted: str) -> Check:
+    try:
+        check = Check(int(recorded[counted]), float(recorded["largest_difference"]), float(recorded["bound"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{file.path}: verified: found {recorded!r}; expected {counted}, largest_difference and bound. "
+            "The file has been changed: run the evaluation again."
+        ) from error
+    if not 0 <= check.largest_difference <= check.bound:
+        raise ResultsError(
+            f"{file.path}: verified: a largest difference of {check.largest_difference} with a bound of {check.bound}. "
+            "A run with such a difference stops, so the file has been changed: run the evaluation again."
+        )
+    return check

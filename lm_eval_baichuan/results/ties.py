@@ -1,0 +1,93 @@
+"""Questions whose likeliest labels are exactly alike, so that not the model but the order of the labels answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..model_adapters.errors import ResultsError
+from .files import TaskResult
+from .samples import Answer
+
+LARGE_SHARE = 0.5
+"""From here on a score says more of the order of the labels than of the model. Coarse dtypes alone stay far below:
+bfloat16 rounds logits to steps of a sixteenth or an eighth, which ties some answers of an unsure model, not half."""
+
+
+@dataclass(frozen=True)
+class Ties:
+    """How many questions are ties."""
+
+    questions: int
+    of: int
+    """The questions that were looked at."""
+
+    @property
+    def share(self) -> float:
+        """The share of ties, 0 to 1."""
+        return self.questions / self.of if self.of else 0.0
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether there are so many that the score is no measurement."""
+        return self.share >= LARGE_SHARE
+
+    @property
+    def words(self) -> str:
+        """A sentence on them; empty where there are none."""
+        if not self.questions:
+            return ""
+        counted = (
+            f"{self.questions} of {self.of} questions ({self.share:.1%}) have best labels of exactly equal "
+            "log-likelihood, where the first label counts as the answer"
+        )
+        advice = (
+            ", so the score is mostly how often that label is right: look for equal logits (a zeroed or missing head, "
+            "a broken checkpoint)"
+        )
+        return counted + advice if self.degenerate else counted
+
+
+def count_ties(results: Sequence[TaskResult], logged: Mapping[str, Sequence[Answer]]) -> tuple[Ties, int]:
+    """Count the ties of some tasks: as recorded, else from logged samples.
+
+    Args:
+        results: The tasks.
+        logged: The samples that were read, by task.
+
+    Returns:
+        The ties, and how many of the tasks have neither.
+
+    Raises:
+        ResultsError: what is recorded is no count of the questions asked.
+    """
+    questions = of = unknown = 0
+    for result in results:
+        recorded = result.file.baichuan.get("ties", {}).get(result.task)
+        if recorded is not None:
+            tied, seen = _recorded(result, recorded)
+        elif result.task in logged:
+            answers = logged[result.task]
+            tied, seen = sum(answer.margin == 0 for answer in answers), len(answers)
+        else:
+            unknown += 1
+            continue
+        questions += tied
+        of += seen
+    return Ties(questions, of), unknown
+
+
+def _recorded(result: TaskResult, recorded: Mapping[str, int]) -> tuple[int, int]:
+    try:
+        tied, seen = int(recorded["questions"]), int(recorded["of"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultsError(
+            f"{result.file.path}: task {result.task}: ties: found {recorded!r}; expected questions and of. The file "
+            "has been changed: run the evaluation again."
+        ) from error
+    if not 0 <= tied <= seen:
+        raise ResultsError(
+            f"{result.file.path}: task {result.task}: ties: {tied} of {seen} questions. The file has been changed: run "
+            "the evaluation again."
+        )
+    return tied, seen

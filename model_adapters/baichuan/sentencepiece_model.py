@@ -1,0 +1,30 @@
+"""Loads a sentencepiece model file, or says what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sentencepiece
+
+from ..errors import TokenizerError
+
+
+def load_pieces(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
+    """Reads ``tokenizer.model`` with sentencepiece's default options, which alone give the ids of the training.
+
+    Raises:
+        TokenizerError: The file is missing or damaged.
+    """
+    if not vocab_file or not Path(vocab_file).is_file():
+        raise TokenizerError(
+            f"{vocab_file or 'tokenizer.model'}: no such file. A Baichuan checkpoint needs its sentencepiece model "
+            "tokenizer.model; copy it from the original checkpoint or pass tokenizer=FOLDER."
+        )
+    pieces = sentencepiece.SentencePieceProcessor()
+    try:
+        pieces.Load(str(vocab_file))
+    except (RuntimeError, OSError) as error:
+        raise TokenizerError(
+            f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
+        ) from error
+    return pieces
