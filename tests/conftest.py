@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from own_deprecations import pytest_runtest_call, pytest_runtest_setup  # noqa: F401  (hooks of pytest)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -212,7 +212,6 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskManager:
     return TaskManager(include_path=str(folder), include_defaults=False)
 
 
-@pytest.mark.filterwarnings("ignore")  # of lm-eval's and of the libraries it uses
 @pytest.mark.parametrize("turns", [True, False])
 def test_lm_evals_own_loop(load: Load, tasks: TaskManager, rule: str, turns: bool) -> None:
     lm = load(rule, system_text="first_user")
@@ -245,7 +244,6 @@ def test_lm_evals_own_loop(load: Load, tasks: TaskManager, rule: str, turns: boo
     assert lm.get_model_info()["baichuan"]["chat_form"]["shots"] == ("turns" if turns else "none or inline")
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_lm_evals_own_loop_stops_at_a_description_without_place(load: Load, tasks: TaskManager) -> None:
     with pytest.raises(RequestError, match="system_text=first_user"):
         lm_eval.simple_evaluate(

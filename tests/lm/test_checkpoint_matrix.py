@@ -24,9 +24,6 @@ from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 pytest.importorskip("torchao")
 pytest.importorskip("bitsandbytes")
 
-# The libraries' own words about each other.
-pytestmark = pytest.mark.filterwarnings("ignore")
-
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 # The most that a label's log-likelihood may move from float32, on average over models and questions, in nats; about

@@ -27,7 +27,6 @@ Make = Callable[..., Instance]
 Write = Callable[..., str]
 
 # peft asks transformers in a way that transformers calls outdated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
 
 TARGETS = ["W_pack", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -228,7 +227,6 @@ def test_a_llama_without_sentencepiece_model_says_so_and_has_no_bos(
     assert lm.tok_encode("one")[0] != 1
 
 
-@pytest.mark.filterwarnings("ignore")  # the quantizers' own words
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("quantize", [{"load_in_4bit": True}, {"load_in_8bit": True}])
 def test_an_adapter_on_a_quantized_model_adds_what_it_adds(

@@ -77,7 +77,6 @@ def scores(folder: Path, **options: Any) -> list[float]:
 
 
 @pytest.mark.skipif(not HAS_GPTQ, reason="needs gptqmodel and optimum, which bring a CUDA build of PyTorch")
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("trie", [True, False])
 @pytest.mark.parametrize("model", MODELS)
 def test_gptq_scores_like_the_weights_it_stands_for(checkpoints: Path, tmp_path: Path, model: str, trie: bool) -> None:

@@ -187,7 +187,6 @@ def test_one_bad_token_stops_the_run_when_it_is_reached() -> None:
         next(run)
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
 def test_a_lora_adapter_scores_as_peft_runs_it() -> None:
     base = copy.deepcopy(tiny_model("baichuan2-13b"))
     requests = questions(2, 5)
@@ -203,7 +202,6 @@ def test_a_lora_adapter_scores_as_peft_runs_it() -> None:
     assert max(abs(a - b) for a, b in zip(found, plain, strict=True)) > 0.1
 
 
-@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_virtual_tokens_are_refused() -> None:
     base = copy.deepcopy(tiny_model("llama-grouped"))
     adapted = get_peft_model(base, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3))

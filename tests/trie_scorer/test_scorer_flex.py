@@ -23,7 +23,7 @@ def fresh_compiler() -> Iterator[None]:
 
 @needs_compiler
 # PyTorch's own compiler uses what it deprecates.
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
 @pytest.mark.parametrize("family", ["baichuan2-7b", "baichuan1-13b", "llama-grouped"])
 def test_flex_on_cpu(family: str) -> None:
     model = tiny_model(family)
