@@ -7,10 +7,14 @@ configurations name neither; ``family.py`` tells how they are told apart.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from transformers import PreTrainedConfig
 
+from ..errors import CheckpointError
+from .config_values import check_values
+from .ignored_values import ignored_values, useful_keys
 from .tensor_parallel import PLAN, available_plan
 
 
@@ -25,6 +29,7 @@ class BaichuanConfig(PreTrainedConfig):
         max_position_embeddings: Context length in tokens of a RoPE checkpoint; None for ALiBi.
         model_max_length: Context length in tokens as ALiBi checkpoints state it; may be None for RoPE.
         rope_theta: Base of the rotary frequencies (10 000 in every published checkpoint).
+        ignored_config: What config.json says beside all this, by key: it changes nothing.
     """
 
     model_type = "baichuan"
@@ -51,9 +56,47 @@ class BaichuanConfig(PreTrainedConfig):
     norm_head: bool | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Drops what points at the checkpoint's own Python, which is never run."""
-        kwargs.pop("auto_map", None)
-        super().__post_init__(**kwargs)
+        """Sets aside what the family's code has no use for: left on the configuration, transformers' own code reads it.
+
+        It would cut a KV cache to a ``sliding_window``, say. What points at the checkpoint's own Python is dropped.
+        """
+        stated = {field.name: getattr(self, field.name) for field in fields(self)}
+        self.ignored_config: dict[str, Any] = ignored_values({**stated, **kwargs}, type(self))
+        useful = useful_keys(type(self)) - {"auto_map"}
+        super().__post_init__(**{key: value for key, value in kwargs.items() if key in useful})
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """Reads a checkpoint's config.json; arguments as for transformers.
+
+        Raises:
+            CheckpointError: A value is missing, of a wrong type or out of range.
+        """
+        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Makes a configuration of what a config.json says, and of keyword arguments that override it.
+
+        Raises:
+            CheckpointError: A value is missing, of a wrong type or out of range.
+        """
+        name = kwargs.get("name_or_path")
+        where = f"{name}/config.json" if name else "this configuration"
+        check_values(config_dict, cls.model_type, where=where, whole=bool(name))
+        check_values(kwargs, cls.model_type, where="the options (--model_args)")
+        if kwargs.get("quantization_config", where) is None:  # not given; transformers would take the stored one away
+            del kwargs["quantization_config"]
+        try:
+            return super().from_dict(config_dict, **kwargs)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{where}: transformers cannot read it ({error}).") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values by key, as config.json has them; those that are ignored stay in it."""
+        values: dict[str, Any] = super().to_dict()
+        return {**values.pop("ignored_config", {}), **values}
 
     @property
     def head_dim(self) -> int:

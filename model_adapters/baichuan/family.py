@@ -84,6 +84,11 @@ def settle_family(config: BaichuanConfig, *, where: str, source: str | None = No
         raise CheckpointError(
             f"{where}: position_embedding is {config.position_embedding!r}; expected 'rope' or 'alibi'."
         )
+    if config.position_embedding == "rope" and config.head_dim % 2:
+        raise CheckpointError(
+            f"{where}: hidden_size {config.hidden_size} over num_attention_heads {config.num_attention_heads} gives "
+            f"heads {config.head_dim} wide; expected an even width, since RoPE turns pairs of numbers."
+        )
 
 
 def _settle(

@@ -15,9 +15,13 @@ import torch
 
 from ..errors import CheckpointError, MissingExtraError
 from ..hosts.peft import MISSING_KEYS, TRAINED_WHOLE, WHOLE_LAYER_NAMES, adapter_places, adapter_tensors
-from .checkpoint import hub_arguments, tensor_headers
+from .checkpoint import hub_arguments
+from .json_files import read_object
+from .weight_files import tensor_headers
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
+# Adapters that are at work behind these tokens only (activated LoRA), which a log-likelihood request does not have.
+_INVOKED = ("alora_invocation_tokens", "invocation_tokens", "invocation_string", "alora_invocation_string")
 # Embedding and head that were trained whole, in the several names that peft gives them.
 _TRAINED_ROWS = re.compile(rf"\b(embed_tokens|lm_head)(\.({'|'.join(WHOLE_LAYER_NAMES)}))*\.weight$")
 
@@ -44,6 +48,7 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
             f"peft={name} needs the peft library ({error}). Install it: pip install 'lm-eval-baichuan[peft]'"
         ) from error
     folder = _local(name, hub)
+    _check_config(folder)
     stored = _stored_tensors(folder)
     _resize_to(model, stored, folder)
     try:
@@ -51,7 +56,7 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
             # Missing tensors are checked below, and the base model's name in the adapter need not be reachable.
             warnings.filterwarnings("ignore", message=MISSING_KEYS)
             wrapped = PeftModel.from_pretrained(model, str(folder))
-    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: this adapter does not fit the model ({error}). Use the base model that its "
             "adapter_config.json names (base_model_name_or_path)."
@@ -78,6 +83,22 @@ def _local(name: str, hub: dict[str, Any]) -> Path:
             "pretrained=."
         )
     return folder
+
+
+def _check_config(folder: Path) -> None:
+    file = folder / "adapter_config.json"
+    config = read_object(file)
+    if type(config.get("peft_type")) is not str:
+        raise CheckpointError(
+            f"{file}: peft_type is {config.get('peft_type')!r}; expected a name such as 'LORA'. The file is damaged."
+        )
+    for key in _INVOKED:
+        if config.get(key) is not None:
+            raise CheckpointError(
+                f"{file}: {key} is {config[key]!r:.80}. Such an adapter (activated LoRA) works behind these "
+                "tokens only, which prompts of an evaluation do not hold: the scores would be the bare model's. Leave "
+                "peft= out to score the model without it."
+            )
 
 
 def _stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -5,16 +5,21 @@ Transformers warns about missing tensors and fills them with random numbers; her
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
-from .checkpoint import check_tensors, hub_arguments, local_checkpoint, modelling_source
+from .checkpoint import HUB_ARGUMENTS, hub_arguments, local_checkpoint, modelling_source
 from .configuration import BaichuanConfig
 from .family import settle_family
+from .loading import ROTARY_BUFFERS, load_checked
 from .quantized import check_quantized, read_quantization
 from .stored_tensors import StoredTensors
+
+logger = logging.getLogger(__name__)
+
+OFFICIAL_THETA = 10000.0
 
 
 class BaichuanPreTrainedModel(PreTrainedModel):
@@ -28,8 +33,7 @@ class BaichuanPreTrainedModel(PreTrainedModel):
     _skip_keys_device_placement = ["cache", "past_key_values", "kv_cache"]
     _supports_sdpa = True
     _supports_attention_backend = True
-    # Only Baichuan-7B's state dict has these; they are recomputed from the configuration.
-    _keys_to_ignore_on_load_unexpected = [r"rotary_emb\.inv_freq$"]
+    _keys_to_ignore_on_load_unexpected = [ROTARY_BUFFERS]
 
     def __init__(self, config: BaichuanConfig, *args: Any, **kwargs: Any) -> None:
         """Settles the architecture, so that a configuration that leaves it open stops here."""
@@ -46,24 +50,23 @@ class BaichuanPreTrainedModel(PreTrainedModel):
         Raises:
             CheckpointError: A file or tensor is missing, damaged, unexpected or misshapen, or the architecture is open.
             QuantizationError: The weights are quantized in a form that cannot be read here.
+            OptionError: An option is unknown, or asks for what is never done.
         """
-        kwargs.pop("trust_remote_code", None)
         if kwargs.get("state_dict") is not None or kwargs.get("gguf_file") is not None:
+            kwargs.pop("trust_remote_code", None)
             return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
         folder = local_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
+        kwargs = {name: value for name, value in kwargs.items() if name not in HUB_ARGUMENTS}
         if not isinstance(config, BaichuanConfig):
             config, kwargs = BaichuanConfig.from_pretrained(config or folder, return_unused_kwargs=True, **kwargs)
         settle_family(config, where=str(pretrained_model_name_or_path), source=modelling_source(folder))
+        if config.position_embedding == "rope" and config.rope_theta != OFFICIAL_THETA:
+            logger.warning(
+                "%s: rope_theta is %s and is obeyed; Baichuan's own code has %s built in and would ignore it.",
+                folder, config.rope_theta, OFFICIAL_THETA,
+            )  # fmt: skip
         quantized_before = read_quantization(folder, config)
-        if not quantized_before:  # a quantized file has other tensors by design
-            with torch.device("meta"):
-                expected = cls(config).state_dict()
-            check_tensors(
-                folder,
-                {name: tuple(tensor.shape) for name, tensor in expected.items()},
-                ignored=cls._keys_to_ignore_on_load_unexpected,
-            )
-        model = super().from_pretrained(folder, *args, config=config, **kwargs)
+        model = load_checked(super().from_pretrained, cls, folder, config, kwargs)
         loaded = model[0] if isinstance(model, tuple) else model
         if quantized_before or kwargs.get("quantization_config") is not None:
             check_quantized(loaded)

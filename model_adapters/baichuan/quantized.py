@@ -7,7 +7,6 @@ divides by the norms of its rows, and a quantizer that takes its place would lea
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -22,13 +21,16 @@ from torch import nn
 from ..errors import MissingExtraError, QuantizationError
 from ..hosts.bitsandbytes import ACTIVATION_LOGGER
 from ..hosts.torchao import int4, int4_on_cpu, int8
-from .checkpoint import tensor_headers
+from .json_files import read_object
+from .weight_files import AUTO_GPTQ_SETTINGS, WEIGHT_FILES, find_weights, tensor_headers
 
 logger = logging.getLogger(__name__)
 
 # The largest of torchao's group sizes that divides every width of the family: 4096, 5120, 11 008 and 13 696 are
 # multiples of 128; a smaller model may need less.
 _GROUP_SIZES = (128, 64, 32)
+SERVED = ("bitsandbytes", "torchao", "gptq")
+"""Forms in which a checkpoint may bring quantized weights."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def describe_quantization(config: Any) -> str | None:
 def _method(details: Any) -> str:
     """Which library's form a quantization configuration (object or dict) describes: ``gptq``, ``torchao``, ..."""
     method = details.get("quant_method") if isinstance(details, Mapping) else details.quant_method
+    if method is None and bits_of(details) in (8, 4) and {"load_in_8bit", "load_in_4bit"} & {*details}:
+        return "bitsandbytes"  # which did not write its name in its first releases
     return str(getattr(method, "value", method))
 
 
@@ -183,10 +187,16 @@ def read_quantization(folder: str | Path, config: Any) -> bool:
     """
     folder = Path(folder)
     details = getattr(config, "quantization_config", None)
-    if details is None and (folder / "quantize_config.json").is_file():
+    if details is None and (folder / AUTO_GPTQ_SETTINGS).is_file():
         details = _auto_gptq(folder, config)
     if details is None:
         return False
+    if (method := _method(details)) not in SERVED:
+        raise QuantizationError(
+            f"{folder}/config.json: quantization_config has quant_method {method!r}; expected one of "
+            f"{', '.join(SERVED)}. Use the checkpoint that was quantized, and load_in_4bit=true, load_in_8bit=true or "
+            "torchao=int8 to quantize it while loading."
+        )
     if bits_of(details) == 4 and _is_official_4bits(folder):
         raise QuantizationError(
             f"{folder}: these are Baichuan's own -4bits weights, pickled for bitsandbytes 0.41 by code inside the "
@@ -194,19 +204,16 @@ def read_quantization(folder: str | Path, config: Any) -> bool:
             "load_in_4bit=true,bnb_4bit_use_double_quant=true: that is the same quantization (nf4, its scales "
             "quantized too), done while loading."
         )
-    if "gptq" in _method(details):
+    if method == "gptq":
         require_packages("gptq", f"{folder} is quantized with GPTQ; reading it")
     return True
 
 
 def _auto_gptq(folder: Path, config: Any) -> dict[str, Any]:
     """GPTQ as AutoGPTQ 0.2 wrote it (TheBloke/baichuan-7B-GPTQ): settings and weights under names of their own."""
-    details: dict[str, Any] = {
-        **json.loads((folder / "quantize_config.json").read_text(encoding="utf-8")),
-        "quant_method": "gptq",
-    }
-    files = sorted(folder.glob("*gptq*.safetensors")) + sorted(folder.glob("*-[0-9]*bit*.safetensors"))
-    if files and not (folder / "model.safetensors").is_file():
+    details: dict[str, Any] = {**read_object(folder / AUTO_GPTQ_SETTINGS), "quant_method": "gptq"}
+    files = find_weights(folder)
+    if len(files) == 1 and files[0].name not in WEIGHT_FILES:
         config.transformers_weights = files[0].name
     config.quantization_config = details
     return details
@@ -214,9 +221,8 @@ def _auto_gptq(folder: Path, config: Any) -> dict[str, Any]:
 
 def _is_official_4bits(folder: Path) -> bool:
     """Whether a pickle holds ``….weight.quant_state``, a list of bitsandbytes' internals, beside ``….weight.data``."""
-    return any(
-        name.endswith(".weight.quant_state") for file in sorted(folder.glob("*.bin")) for name in tensor_headers(file)
-    )
+    pickles = [file for file in find_weights(folder) if file.suffix != ".safetensors"]
+    return any(name.endswith(".weight.quant_state") for file in pickles for name in tensor_headers(file))
 
 
 def check_quantized(model: Any) -> None:

@@ -23,10 +23,10 @@ from weakref import finalize
 import torch
 from safetensors import safe_open
 
+from .weight_files import DTYPE_CODES
+
 # Tensors after which the pages of one are given back once more: a quantizer reads what it was lent a little later.
 _TRAIL = 16
-
-_DTYPE_CODES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
 
 
 class StoredTensor:
@@ -80,8 +80,9 @@ class StoredTensors:
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=True) if mapped else self._hold(file)
         for name, tensor in state.items():
             read = (lambda tensor=tensor: tensor) if mapped else partial(self._read_held, file, name)
-            code = _DTYPE_CODES.get(tensor.dtype, str(tensor.dtype))
-            self.by_name[name] = StoredTensor(read, self._lend, list(tensor.shape), code)
+            self.by_name[name] = StoredTensor(
+                read, self._lend, list(tensor.shape), DTYPE_CODES.get(tensor.dtype, str(tensor.dtype))
+            )
 
     def _hold(self, file: Path) -> dict[str, torch.Tensor]:
         """The tensors of a file that cannot be mapped; the one held before is let go first."""

@@ -19,6 +19,7 @@ __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "CACHE_KEYWORD",
     "LEANS",
+    "NO_ADAPTER",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
     "attention_name",
@@ -30,6 +31,12 @@ __all__ = [
 
 CACHE_KEYWORD = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 """How models, masks and outputs name the KV cache: ``cache`` since 5.24, ``past_key_values`` before."""
+
+NO_ADAPTER = {"subfolder": "no adapter"}
+"""For ``adapter_kwargs`` of `from_pretrained`, which else puts on any adapter whose configuration lies by the weights.
+
+There is no switch; so it is told to look in a folder that is not there.
+"""
 
 
 def attention_name(model: Any) -> str:
@@ -109,6 +116,11 @@ LEANS = (
         f"{_MODEL}._load_pretrained_model",
         "baichuan.pretrained overrides it, to hand over tensors that leave no second copy in memory",
         ("model", "state_dict", "checkpoint_files", "load_config"),
+    ),
+    Lean(
+        "transformers.utils.peft_utils:find_adapter_config_file",
+        "baichuan.loading has it look for an adapter in a folder that is not there",
+        ("model_id", "subfolder"),
     ),
     Lean("transformers.modeling_utils:LoadStateDictConfig.disable_mmap", "baichuan.pretrained obeys it"),
     Lean(

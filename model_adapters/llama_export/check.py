@@ -11,11 +11,11 @@ import psutil  # type: ignore[import-untyped]
 import torch
 from tqdm import tqdm
 
-from ..baichuan.checkpoint import weight_files
 from ..baichuan.configuration import BaichuanConfig
 from ..baichuan.modeling import BaichuanForCausalLM
 from ..baichuan.stored_tensors import StoredTensors
 from ..baichuan.tokenization import BaichuanTokenizer
+from ..baichuan.weight_files import weight_files
 from ..errors import CheckpointError
 from .write import llama_tensors, stored_tensors
 

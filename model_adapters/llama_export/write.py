@@ -19,12 +19,14 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from ..baichuan.checkpoint import check_tensors, modelling_source, weight_files
+from ..baichuan.checkpoint import modelling_source
 from ..baichuan.configuration import BaichuanConfig
 from ..baichuan.family import settle_family
 from ..baichuan.modeling import BaichuanForCausalLM
 from ..baichuan.stored_tensors import StoredTensors
+from ..baichuan.tensor_check import check_tensors
 from ..baichuan.tokenization import BaichuanTokenizer
+from ..baichuan.weight_files import weight_files
 from ..errors import CheckpointError
 from .tokenizer import save_fast_tokenizer
 

@@ -11,8 +11,11 @@ import torch
 from ..baichuan import BaichuanConfig
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
+from ..baichuan.config_values import override_config
+from ..baichuan.ignored_values import ignored_config
+from ..baichuan.layouts import CheckedCausalLM, check_model_object, checkpoint_config
 from ..baichuan.peft_adapter import with_adapter
-from ..baichuan.quantized import describe_quantization, read_quantization
+from ..baichuan.quantized import describe_quantization
 from ..baichuan.tokenizer_check import check_own_ids
 from ..baichuan.tokenizer_files import FAST
 from ..errors import CheckpointError, TokenizerError
@@ -43,10 +46,12 @@ class BaichuanLM(TrieLM):
 
     Raises:
         CheckpointError: The checkpoint is missing, damaged, or of another model type.
+        OptionError: An option is unknown, or asks for what is never done.
         TokenizerError: Its tokenizer is missing, damaged, or larger than the embedding.
     """
 
     RESULTS_KEY = "baichuan"
+    AUTO_MODEL_CLASS = CheckedCausalLM
 
     def __init__(
         self,
@@ -69,17 +74,15 @@ class BaichuanLM(TrieLM):
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         if isinstance(pretrained, str) and pretrained in DEMO_CHECKPOINTS:
             return str(Path(__file__).parents[1] / "demo" / DEMO_CHECKPOINTS[pretrained])
-        return local_checkpoint(pretrained, **hub_arguments(options)) if isinstance(pretrained, str) else pretrained
+        if not isinstance(pretrained, str):
+            check_model_object(pretrained)
+            return pretrained
+        folder = local_checkpoint(pretrained, **hub_arguments(options))
+        options.pop("subfolder", None)  # the folder has it in its path
+        return folder
 
     def _get_config(self, pretrained: str, **kwargs: Any) -> None:
-        super()._get_config(pretrained, **kwargs)
-        if self._config.model_type not in ("baichuan", "llama"):
-            raise CheckpointError(
-                f"{pretrained}: config.json says model_type {self._config.model_type!r}; --model baichuan reads "
-                "'baichuan', and 'llama' for fine-tunes saved in that form. Use --model hf for other models."
-            )
-        if isinstance(self._config, BaichuanConfig):
-            read_quantization(pretrained, self._config)
+        self._config = checkpoint_config(pretrained, **kwargs)
 
     def _create_tokenizer(self, pretrained: Any, tokenizer: Any, **kwargs: Any) -> None:
         folder = tokenizer or getattr(pretrained, "name_or_path", pretrained)
@@ -89,7 +92,7 @@ class BaichuanLM(TrieLM):
             super()._create_tokenizer(pretrained, tokenizer, **kwargs)
             check_own_ids(tokenizer)
             return
-        local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder))
+        local = Path(folder if Path(folder).is_dir() else local_checkpoint(folder, weights=False))
         llama = not isinstance(self._config, BaichuanConfig)
         own = checkpoint_tokenizer(local, llama=llama, add_bos_token=kwargs.get("add_bos_token"))
         if own is not None:
@@ -108,9 +111,10 @@ class BaichuanLM(TrieLM):
         self, pretrained: str, dtype: str | torch.dtype | None = "auto", peft: str | None = None, **kwargs: Any
     ) -> None:
         chosen = auto_dtype(self._device) if dtype in (None, "auto") else dtype
+        kwargs = override_config(self._config, kwargs)
         check_tensor_parallel(self._config, peft, kwargs)
         kwargs = self._before.settle(kwargs, config=self._config, dtype=chosen, device=self._device)
-        super()._create_model(pretrained, dtype=chosen, **kwargs)
+        super()._create_model(pretrained, dtype=chosen, config=self._config, **kwargs)
         if peft:
             self._model = with_adapter(self.model, peft, **kwargs)
 
@@ -139,6 +143,7 @@ class BaichuanLM(TrieLM):
             "position_embedding": getattr(config, "position_embedding", None),
             "norm_head": getattr(config, "norm_head", None),
             "quantization": describe_quantization(config),
+            "ignored_config": ignored_config(config),
         }
 
 

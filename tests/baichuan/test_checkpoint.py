@@ -159,7 +159,7 @@ def test_a_damaged_index_is_named(checkpoint: Write, content: str) -> None:
     folder = checkpoint()
     (folder / "pytorch_model.bin").unlink()
     (folder / "pytorch_model.bin.index.json").write_text(content)
-    with pytest.raises(CheckpointError, match="index of shards"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin\.index\.json: (not|holds)"):
         load(folder)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 REPOSITORY = "someone/tiny-baichuan"
 COMMIT = "1234567890" * 4
@@ -92,24 +93,41 @@ def score(home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("form", ["safetensors", "bin"])
-def test_downloaded_once_without_its_python(write_checkpoint: Callable[..., str], tmp_path: Path, form: str) -> None:
-    folder = Path(write_checkpoint())
-    if form == "bin":
-        from safetensors.torch import load_file
+LEFTOVERS = (
+    "adapter_model.safetensors", "consolidated.safetensors", "training_args.bin", "optimizer.bin", "optimizer.pt",
+    "trainer_state.json", "adapter_config.json",
+)  # fmt: skip
+WEIGHTS = {
+    "safetensors": {"model.safetensors"},
+    "bin": {"pytorch_model.bin"},
+    "sharded bin": {"pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"},
+}
 
-        torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-        (folder / "model.safetensors").unlink()
-    else:
+
+@pytest.mark.parametrize("form", WEIGHTS)
+def test_downloaded_once_without_its_python_and_what_is_no_weight_file(
+    write_checkpoint: Callable[..., str], tmp_path: Path, form: str
+) -> None:
+    folder = Path(write_checkpoint())
+    for name in LEFTOVERS:
+        (folder / name).write_bytes(b"neither tensors nor JSON")
+    if form == "safetensors":
         (folder / "pytorch_model.bin").write_bytes(b"the same weights once more")
+    else:
+        state = load_file(folder / "model.safetensors")
+        (folder / "model.safetensors").unlink()
+        file = "pytorch_model.bin" if form == "bin" else "pytorch_model-00001-of-00001.bin"
+        torch.save(state, folder / file)
+        if form == "sharded bin":
+            index = {"metadata": {}, "weight_map": dict.fromkeys(state, file)}
+            (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     for name in ("configuration_baichuan.py", "tokenization_baichuan.py"):
         (folder / name).write_text("raise SystemExit('this file was run')")
     with serve(folder) as (address, fetched):
         first = score(tmp_path / "home", HF_ENDPOINT=address)
         assert first.returncode == 0, first.stderr[-2000:]
-    weights = "model.safetensors" if form == "safetensors" else "pytorch_model.bin"
-    assert weights in fetched and len([name for name in fetched if name.endswith((".bin", ".safetensors"))]) == 1
-    assert not [name for name in fetched if name.endswith(".py")]
+    settings = {"config.json", "generation_config.json", "tokenizer.model", "tokenizer_config.json"}
+    assert sorted(fetched) == sorted({*settings, *WEIGHTS[form]})
 
     again = score(tmp_path / "home", HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_OFFLINE="1")
     assert again.returncode == 0, again.stderr[-2000:]

@@ -14,7 +14,8 @@ from checkpoint_matrix import requests, write_checkpoints
 from safetensors.torch import load_file, save_file
 
 from lm_eval_baichuan.model_adapters.baichuan import quantized
-from lm_eval_baichuan.model_adapters.errors import MissingExtraError, QuantizationError
+from lm_eval_baichuan.model_adapters.baichuan.tensor_check import check_quantized_tensors
+from lm_eval_baichuan.model_adapters.errors import CheckpointError, MissingExtraError, QuantizationError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
 GROUP = 32
@@ -88,6 +89,27 @@ def test_gptq_scores_like_the_weights_it_stands_for(checkpoints: Path, tmp_path:
     assert scores(tmp_path / "gptq", trie=trie) == pytest.approx(scores(tmp_path / "plain"), abs=0.01)
     lm = BaichuanLM(str(tmp_path / "gptq"), device="cpu")
     assert lm.get_model_info()["baichuan"]["quantization"] == "4 bits, gptq"
+
+
+@pytest.mark.parametrize("hole", [None, "model.layers.1.mlp.up_proj.scales", "model.norm.weight"])
+def test_a_hole_in_gptq_weights_is_seen_before_loading(checkpoints: Path, tmp_path: Path, hole: str | None) -> None:
+    write_gptq(checkpoints / "7B" / "safetensors", tmp_path / "gptq")
+    [file] = (tmp_path / "gptq").glob("*.safetensors")
+    state = load_file(file)
+    # AutoGPTQ gave every quantized layer a bias of zeros.
+    state |= {
+        name.replace("scales", "bias"): torch.zeros(scales.shape[1], dtype=torch.float16)
+        for name, scales in state.items()
+        if name.endswith(".scales")
+    }
+    save_file({name: tensor for name, tensor in state.items() if name != hole}, file)
+    whole = load_file(checkpoints / "7B" / "safetensors" / "model.safetensors")
+    expected = {name: tuple(tensor.shape) for name, tensor in whole.items()}
+    if hole is None:
+        check_quantized_tensors(tmp_path / "gptq", expected)
+        return
+    with pytest.raises(CheckpointError, match=rf"1 differences\):\n  {hole.removesuffix('.weight')}: missing"):
+        check_quantized_tensors(tmp_path / "gptq", expected)
 
 
 @pytest.mark.parametrize("model", MODELS)
