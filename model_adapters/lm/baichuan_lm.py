@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedConfig
 
 from ..baichuan import BaichuanConfig
+from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.peft_adapter import with_adapter
-from ..baichuan.quantized import describe_quantization, read_quantization
+from ..baichuan.quantized import read_quantization
 from ..baichuan.tokenizer_check import check_own_ids
 from ..baichuan.tokenizer_files import FAST
 from ..errors import CheckpointError, TokenizerError
@@ -34,7 +36,7 @@ class BaichuanLM(TrieLM):
             come with this package), or a loaded model.
         dtype: ``auto`` means bfloat16 where the device has it, float16 on other GPUs, float32 on the CPU.
         trust_remote_code: Accepted and ignored: no code from a checkpoint is ever run.
-        trie: Whether the token trie scores; otherwise lm-eval's own batches do.
+        trie: Whether the token trie scores; otherwise lm-eval's own batches do, and ``auto`` is as for `TrieLM`.
         token_budget: Tokens that the trie runs at once, or ``auto`` to choose by free memory.
         check_memory: Whether to stop before loading what by the estimate doesn't fit (see `memory_plan`).
         kwargs: ``load_in_8bit``, ``load_in_4bit`` or ``torchao=int8``/``int4`` to quantize while loading, and every
@@ -53,7 +55,7 @@ class BaichuanLM(TrieLM):
         pretrained: Any = DEFAULT_CHECKPOINT,
         dtype: str | torch.dtype | None = "auto",
         trust_remote_code: bool | None = False,
-        trie: bool = True,
+        trie: bool | Literal["auto"] = True,
         token_budget: int | Literal["auto"] = "auto",
         check_memory: bool = True,
         **kwargs: Any,
@@ -61,7 +63,7 @@ class BaichuanLM(TrieLM):
         """Loads model and tokenizer."""
         if trust_remote_code:
             logger.warning("trust_remote_code is ignored: --model baichuan never runs code from a checkpoint.")
-        self._before = BeforeLoading.take(kwargs, trie=trie, token_budget=token_budget, check=check_memory)
+        self._before = BeforeLoading.take(kwargs, trie=bool(trie), token_budget=token_budget, check=check_memory)
         kwargs.setdefault("backend", "causal")
         super().__init__(pretrained=pretrained, dtype=dtype, trie=trie, token_budget=token_budget, **kwargs)
         self._rows.require_all_but_added()
@@ -71,13 +73,19 @@ class BaichuanLM(TrieLM):
             return str(Path(__file__).parents[1] / "demo" / DEMO_CHECKPOINTS[pretrained])
         return local_checkpoint(pretrained, **hub_arguments(options)) if isinstance(pretrained, str) else pretrained
 
+    def _chat_rule(self, tokenizer: Any) -> str:
+        """Which published rule the tokenizer's chat template is, or that it is the checkpoint's own."""
+        if len(tokenizer) > ASSISTANT_TOKEN_ID:
+            user, assistant = tokenizer.convert_ids_to_tokens([USER_TOKEN_ID, ASSISTANT_TOKEN_ID])
+            rule = chat_rule(user)
+            if rule is not None and tokenizer.chat_template == chat_template(rule, user, assistant):
+                return rule
+        return super()._chat_rule(tokenizer)
+
     def _get_config(self, pretrained: str, **kwargs: Any) -> None:
+        if kwargs.get("gguf_file") is None:
+            _check_model_type(pretrained, kwargs.get("subfolder") or "")
         super()._get_config(pretrained, **kwargs)
-        if self._config.model_type not in ("baichuan", "llama"):
-            raise CheckpointError(
-                f"{pretrained}: config.json says model_type {self._config.model_type!r}; --model baichuan reads "
-                "'baichuan', and 'llama' for fine-tunes saved in that form. Use --model hf for other models."
-            )
         if isinstance(self._config, BaichuanConfig):
             read_quantization(pretrained, self._config)
 
@@ -138,8 +146,31 @@ class BaichuanLM(TrieLM):
             **super()._score_facts(),
             "position_embedding": getattr(config, "position_embedding", None),
             "norm_head": getattr(config, "norm_head", None),
-            "quantization": describe_quantization(config),
         }
+
+
+def _check_model_type(folder: str, subfolder: str) -> None:
+    """Stops at a checkpoint of another model family, and says what reads it.
+
+    Read from the file itself: transformers stops at a model type that it does not know, and would offer the
+    checkpoint's own Python.
+    """
+    stated, _ = PreTrainedConfig.get_config_dict(folder, subfolder=subfolder)
+    model_type = stated.get("model_type")
+    if model_type in ("baichuan", "llama"):
+        return
+    found = f"{folder}: config.json says model_type {model_type!r}"
+    if model_type == "baichuan_m1":
+        raise CheckpointError(
+            f"{found}. Baichuan-M1 mixes each token's keys and values with its neighbour's (a short convolution), and "
+            "some of its layers have a sliding window and another number of heads. No code here or in transformers "
+            "computes that, and a checkpoint's own Python is never run here. Baichuan-M2 and M3 are of Qwen's form: "
+            "use --model hf-trie for them."
+        )
+    raise CheckpointError(
+        f"{found}; --model baichuan reads 'baichuan', and 'llama' for fine-tunes saved in that form. Use --model "
+        "hf-trie, which reads every other causal model (Baichuan-M2 and M3 too) with the same label tokens and trie."
+    )
 
 
 def auto_dtype(device: torch.device) -> torch.dtype:
