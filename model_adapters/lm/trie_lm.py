@@ -8,7 +8,8 @@ prompts lose shots by the published rule, nothing is cut or scored silently, and
 from __future__ import annotations
 
 import logging
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice, repeat
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,7 @@ from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
 from .self_check import SelfCheck
+from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +146,20 @@ class TrieLM(HFLM):
         for warning in self._facts.warnings():
             logger.warning(warning)
         answers = self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+        self._count_tokens(requests, encoded)
         for warning in self._facts.count_ties(requests, answers):
             logger.warning(warning)
         return answers
+
+    def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
+        """Notes what each task sent and what it took; `requests` has the Instance of each encoded one."""
+        if self._scorer is not None:
+            self._facts.add_tokens(
+                count_by_task(
+                    (request.task_name or "unnamed", request.doc_id, context_ids, continuation_ids)
+                    for request, (_, context_ids, continuation_ids) in zip(requests, encoded, strict=True)
+                )
+            )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generates as lm-eval's hf model does, once the KV cache has been compared with computing anew.
@@ -279,6 +292,7 @@ class TrieLM(HFLM):
             windows.extend((None, *window) for window in cut)
             counts.append(len(windows) - before)
         scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
+        self._count_tokens(chain.from_iterable(map(repeat, requests, counts)), windows)
         totals = []
         for request, count in zip(requests, counts, strict=True):
             totals.append(sum(logprob for logprob, _ in islice(scores, count)))
