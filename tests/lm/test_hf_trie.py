@@ -44,7 +44,9 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluate]:
 def answers(results: dict[str, Any]) -> dict[tuple[str, int], list[float]]:
     """The log-likelihoods of every document."""
     return {
-        (task, sample["doc_id"]): [response[0] if isinstance(response, tuple) else response for response in flat(sample)]
+        (task, sample["doc_id"]): [
+            response[0] if isinstance(response, tuple) else response for response in flat(sample)
+        ]
         for task, samples in results["samples"].items()
         for sample in samples
     }

@@ -69,6 +69,12 @@ def test_what_the_trie_cannot_serve_is_scored_as_hf_does(
     assert caplog.text.count("Scoring by lm-eval's own batches, because") == 1
     text = Instance("loglikelihood_rolling", {}, ("one two three four " * 9,), 0, ("t", 0, 1))
     assert ours.loglikelihood_rolling([text], True) == pytest.approx(theirs.loglikelihood_rolling([text], True))
+    prompts = ["one two three four", "What is it?"]
+    asked = [
+        Instance("generate_until", {}, (p, {"until": ["."], "max_gen_toks": 5}), 0, ("t", i, 1))
+        for i, p in enumerate(prompts)
+    ]
+    assert ours.generate_until(asked, True) == theirs.generate_until(asked, True)
     with pytest.raises(UnsupportedModelError, match=why):
         TrieLM(model, trie=True, **arguments).loglikelihood(requests(instance), True)
 
@@ -80,7 +86,7 @@ def test_what_shows_only_in_the_run_is_scored_as_hf_does_too(
         yield from ()
         raise UnsupportedModelError("This layer asks for the moon. Use trie=False.")
 
-    monkeypatch.setattr(TrieScorer, "score", refuse)
+    monkeypatch.setattr(TrieScorer, "score_trie", refuse)
     model, tokenizer = tiny_model("llama"), byte_level()
     ours = TrieLM(model, tokenizer=tokenizer)
     with caplog.at_level(logging.WARNING):
