@@ -49,14 +49,14 @@ MAMBA = {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4, "eos_token_
 
 
 @pytest.mark.parametrize(
-    ("model_type", "options", "why"),
+    ("model_type", "sizes", "why"),
     [("t5", T5, "t5 is an encoder and a decoder"), ("mamba", MAMBA, "Mamba")],
     ids=["encoder-decoder", "recurrent"],
 )
 def test_what_the_trie_cannot_serve_is_scored_as_hf_does(
-    instance: Make, caplog: pytest.LogCaptureFixture, model_type: str, options: dict[str, Any], why: str
+    instance: Make, caplog: pytest.LogCaptureFixture, model_type: str, sizes: dict[str, Any], why: str
 ) -> None:
-    model, tokenizer = random_model(model_type, vocab_size=PIECES, **options), unigram()
+    model, tokenizer = random_model(model_type, vocab_size=PIECES, **sizes), unigram()
     arguments: dict[str, Any] = {"tokenizer": tokenizer, "batch_size": 4, "max_length": 64}
     theirs = HFLM(model, **arguments)
     with caplog.at_level(logging.WARNING):
@@ -156,7 +156,7 @@ def test_options_of_hf_work_as_there(folder: str, instance: Make, options: Calla
     ours, theirs = TrieLM(folder, **chosen), HFLM(folder, **chosen)
     close(ours.loglikelihood(requests(instance), True), theirs.loglikelihood(requests(instance), True))
     assert ours.get_model_info()["hf_trie"]["scorer"].startswith("token trie")
-    generate = [Instance("generate_until", {}, (TEXTS[1], {"until": ["\n"], "max_gen_toks": 6}), 0, ("t", 0, 1))]
+    generate = [Instance("generate_until", {}, (TEXTS[1], {"until": ["."], "max_gen_toks": 6}), 0, ("t", 0, 1))]
     assert ours.generate_until(generate, True) == theirs.generate_until(generate, True)
 
 
