@@ -123,19 +123,19 @@ def test_the_helper_command_is_installed() -> None:
 # ---------------------------------------------------------------------------------------------------------- models
 
 
-@pytest.mark.parametrize("order", [("baichuan", "hf"), ("hf", "baichuan")])
-def test_get_model_finds_ours_and_all_of_lm_evals(order: tuple[str, str]) -> None:
+@pytest.mark.parametrize("order", [("baichuan", "hf", "hf-trie"), ("hf", "hf-trie", "baichuan")])
+def test_get_model_finds_ours_and_all_of_lm_evals(order: tuple[str, ...]) -> None:
     found = evaluate(
         f"""
 from lm_eval.api.registry import get_model, model_registry
 for name in {order!r}:
     print(name, get_model(name).__name__)
 from lm_eval.models import MODEL_MAPPING
-print(set(MODEL_MAPPING) - set(model_registry.keys()), set(model_registry.keys()) - set(MODEL_MAPPING))
+print(set(MODEL_MAPPING) - set(model_registry.keys()), sorted(set(model_registry.keys()) - set(MODEL_MAPPING)))
 """
     )
-    classes = {"baichuan": "baichuan BaichuanLM", "hf": "hf HFLM"}
-    assert found.splitlines() == [*(classes[name] for name in order), "set() {'baichuan'}"]
+    classes = {"baichuan": "baichuan BaichuanLM", "hf": "hf HFLM", "hf-trie": "hf-trie TrieLM"}
+    assert found.splitlines() == [*(classes[name] for name in order), "set() ['baichuan', 'hf-trie']"]
 
 
 def test_importing_the_adapter_itself_is_no_clash() -> None:

@@ -14,6 +14,7 @@ from .configuration import BaichuanConfig
 from .ignored_values import ignored_values, useful_keys
 from .loading import load_checked
 from .modeling import BaichuanForCausalLM
+from .other_models import other_model
 from .quantized import read_quantization
 
 MODEL_TYPES = (BaichuanConfig.model_type, LlamaConfig.model_type)
@@ -36,10 +37,7 @@ def checkpoint_config(folder: str, **options: Any) -> Any:
     """
     values = read_config(folder)
     if values["model_type"] not in MODEL_TYPES:
-        raise CheckpointError(
-            f"{folder}: config.json says model_type {values['model_type']!r}; --model baichuan reads 'baichuan', and "
-            "'llama' for fine-tunes saved in that form. Use --model hf for other models."
-        )
+        raise other_model(f"{folder}: config.json says model_type {values['model_type']!r}", values["model_type"])
     try:
         if values["model_type"] == LlamaConfig.model_type and not options.get("gguf_file"):
             useful = {key: value for key, value in values.items() if key in useful_keys(LlamaConfig)}
@@ -97,5 +95,5 @@ def check_model_object(model: Any) -> None:
     if not isinstance(inner, (BaichuanForCausalLM, LlamaForCausalLM)) or model_type not in MODEL_TYPES:
         raise CheckpointError(
             f"pretrained is a {type(inner).__name__} (model_type {model_type!r}); --model baichuan takes a "
-            "BaichuanForCausalLM of this package or a LlamaForCausalLM. Use --model hf for other models."
+            "BaichuanForCausalLM of this package or a LlamaForCausalLM. Use --model hf-trie for other models."
         )

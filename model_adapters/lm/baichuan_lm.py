@@ -9,15 +9,17 @@ from typing import Any, Literal
 import torch
 
 from ..baichuan import BaichuanConfig
+from ..baichuan.auto_dtype import auto_dtype
+from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.config_values import override_config
 from ..baichuan.ignored_values import ignored_config
 from ..baichuan.layouts import CheckedCausalLM, check_model_object, checkpoint_config
 from ..baichuan.peft_adapter import with_adapter
-from ..baichuan.quantized import describe_quantization
 from ..baichuan.tokenizer_check import check_own_ids
 from ..baichuan.tokenizer_files import FAST
+from ..demo import demo_folder
 from ..errors import CheckpointError, TokenizerError
 from .before_loading import BeforeLoading
 from .processes import check_tensor_parallel
@@ -26,7 +28,6 @@ from .trie_lm import TrieLM
 logger = logging.getLogger(__name__)
 
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
-DEMO_CHECKPOINTS = {"demo": "rope", "demo-alibi": "alibi"}
 
 
 class BaichuanLM(TrieLM):
@@ -37,7 +38,7 @@ class BaichuanLM(TrieLM):
             come with this package), or a loaded model.
         dtype: ``auto`` means bfloat16 where the device has it, float16 on other GPUs, float32 on the CPU.
         trust_remote_code: Accepted and ignored: no code from a checkpoint is ever run.
-        trie: Whether the token trie scores; otherwise lm-eval's own batches do.
+        trie: Whether the token trie scores; otherwise lm-eval's own batches do, and ``auto`` is as for `TrieLM`.
         token_budget: Tokens that the trie runs at once, or ``auto`` to choose by free memory.
         check_memory: Whether to stop before loading what by the estimate doesn't fit (see `memory_plan`).
         kwargs: ``load_in_8bit``, ``load_in_4bit`` or ``torchao=int8``/``int4`` to quantize while loading, and every
@@ -58,7 +59,7 @@ class BaichuanLM(TrieLM):
         pretrained: Any = DEFAULT_CHECKPOINT,
         dtype: str | torch.dtype | None = "auto",
         trust_remote_code: bool | None = False,
-        trie: bool = True,
+        trie: bool | Literal["auto"] = True,
         token_budget: int | Literal["auto"] = "auto",
         check_memory: bool = True,
         **kwargs: Any,
@@ -66,20 +67,28 @@ class BaichuanLM(TrieLM):
         """Loads model and tokenizer."""
         if trust_remote_code:
             logger.warning("trust_remote_code is ignored: --model baichuan never runs code from a checkpoint.")
-        self._before = BeforeLoading.take(kwargs, trie=trie, token_budget=token_budget, check=check_memory)
+        self._before = BeforeLoading.take(kwargs, trie=bool(trie), token_budget=token_budget, check=check_memory)
         kwargs.setdefault("backend", "causal")
         super().__init__(pretrained=pretrained, dtype=dtype, trie=trie, token_budget=token_budget, **kwargs)
         self._rows.require_all_but_added()
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
-        if isinstance(pretrained, str) and pretrained in DEMO_CHECKPOINTS:
-            return str(Path(__file__).parents[1] / "demo" / DEMO_CHECKPOINTS[pretrained])
         if not isinstance(pretrained, str):
             check_model_object(pretrained)
             return pretrained
-        folder = local_checkpoint(pretrained, **hub_arguments(options))
+        demo = demo_folder(pretrained)
+        folder = str(demo) if demo else local_checkpoint(pretrained, **hub_arguments(options))
         options.pop("subfolder", None)  # the folder has it in its path
         return folder
+
+    def _chat_rule(self, tokenizer: Any) -> str:
+        """Which published rule the tokenizer's chat template is, or that it is the checkpoint's own."""
+        if len(tokenizer) > ASSISTANT_TOKEN_ID:
+            user, assistant = tokenizer.convert_ids_to_tokens([USER_TOKEN_ID, ASSISTANT_TOKEN_ID])
+            rule = chat_rule(user)
+            if rule is not None and tokenizer.chat_template == chat_template(rule, user, assistant):
+                return rule
+        return super()._chat_rule(tokenizer)
 
     def _get_config(self, pretrained: str, **kwargs: Any) -> None:
         self._config = checkpoint_config(pretrained, **kwargs)
@@ -142,19 +151,5 @@ class BaichuanLM(TrieLM):
             **super()._score_facts(),
             "position_embedding": getattr(config, "position_embedding", None),
             "norm_head": getattr(config, "norm_head", None),
-            "quantization": describe_quantization(config),
             "ignored_config": ignored_config(config),
         }
-
-
-def auto_dtype(device: torch.device) -> torch.dtype:
-    """The dtype that ``auto`` means: bfloat16 where the device has it, float16 on other GPUs, float32 on the CPU."""
-    if device.type == "cpu":
-        return torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    try:
-        torch.zeros(1, dtype=torch.bfloat16, device=device)
-    except (RuntimeError, TypeError):
-        return torch.float16
-    return torch.bfloat16

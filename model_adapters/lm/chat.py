@@ -1,25 +1,29 @@
 """Renders a task's messages in the chat form of the model, as ``--apply_chat_template`` asks.
 
 lm-eval makes a task's description a system message as soon as a chat form is asked for, and drops the system message
-without a word to the user's results where the model's form has none (Baichuan-13B-Chat). Here that stops, and the user
-decides: ``system_text=first_user`` puts the text before the first user turn.
+without a word in the results where the model's form has none (Gemma, Baichuan-13B-Chat). Here that stops, and the user
+decides: ``system_text=first_user`` puts the text before the first user turn, ``system_text=drop`` leaves it out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import TemplateError
 
-from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
-from ..errors import RequestError
+from ..errors import OptionError, RequestError
 from .prompt_shortening import ShotLayout, shot_layout
+
+logger = logging.getLogger(__name__)
 
 Message = dict[str, str]
 
-SYSTEM_TEXT = ("own", "first_user")
+SYSTEM_TEXT = ("own", "first_user", "drop")
+
+OWN_TEMPLATE = "the checkpoint's own chat template"
 
 
 class ChatForm:
@@ -27,17 +31,19 @@ class ChatForm:
 
     Args:
         system_text: ``own`` leaves a system text to the model's form, which may refuse it; ``first_user`` puts it
-            before the text of the first user turn.
+            before the text of the first user turn; ``drop`` leaves it out where the form refuses it.
+        rule_of: Names the rule that a tokenizer's chat template is, for the results.
 
     Raises:
-        RequestError: `system_text` is neither.
+        OptionError: `system_text` is none of these.
     """
 
-    def __init__(self, system_text: str = "own") -> None:
+    def __init__(self, system_text: str = "own", rule_of: Callable[[Any], str] = lambda _: OWN_TEMPLATE) -> None:
         """Starts with nothing rendered."""
         if system_text not in SYSTEM_TEXT:
-            raise RequestError(f"system_text is {system_text!r}; expected one of {', '.join(SYSTEM_TEXT)}.")
+            raise OptionError(f"system_text is {system_text!r}; expected one of {', '.join(SYSTEM_TEXT)}.")
         self._system_text = system_text
+        self._rule_of = rule_of
         self._rendered: dict[str, _Conversation] = {}
         self._facts: dict[str, Any] | None = None
 
@@ -63,15 +69,33 @@ class ChatForm:
         try:
             text = conversation.text(history)
         except TemplateError as error:
+            if system and self._system_text == "drop":
+                return self._without_system_text(conversation, error)
             way_out = ""
             if system and self._system_text == "own":
                 way_out = (
                     " (A task's description and --system_instruction are system text. With --model_args "
-                    "system_text=first_user they stand before the text of the first user turn.)"
+                    "system_text=first_user they stand before the text of the first user turn; system_text=drop leaves "
+                    "them out, as --model hf does.)"
                 )
             raise RequestError(f"--apply_chat_template: {error}{way_out}") from error
         self._rendered[text] = conversation
-        self._note(conversation)
+        # Nothing was dropped here: the form had a place for the system text.
+        place = "own" if self._system_text == "drop" else self._system_text
+        self._note(conversation, place if system else None)
+        return text
+
+    def _without_system_text(self, conversation: _Conversation, refusal: TemplateError) -> str:
+        history = [message for message in conversation.history if message["role"] != "system"]
+        conversation = replace(conversation, history=history)
+        try:
+            text = conversation.text(history)
+        except TemplateError as error:
+            raise RequestError(f"--apply_chat_template: {error}") from error
+        if self._facts is None or self._facts["system_text"] != "dropped":
+            logger.warning("The system text is left out: the chat form refuses it (%s).", refusal)
+        self._rendered[text] = conversation
+        self._note(conversation, "dropped")
         return text
 
     def layout(self, context: str, doc: Mapping[str, Any]) -> ShotLayout | None:
@@ -83,12 +107,13 @@ class ChatForm:
         """What the results say of the chat form, or None where none was asked for."""
         return self._facts
 
-    def _note(self, conversation: _Conversation) -> None:
+    def _note(self, conversation: _Conversation, system_text: str | None) -> None:
         roles = [message["role"] for message in conversation.history]
         if self._facts is None:
-            self._facts = {"rule": _rule_name(conversation.tokenizer), "system_text": "none", "shots": "none or inline"}
-        if "system" in roles:
-            self._facts["system_text"] = self._system_text
+            rule = self._rule_of(conversation.tokenizer)
+            self._facts = {"rule": rule, "system_text": "none", "shots": "none or inline"}
+        if system_text is not None and self._facts["system_text"] != "dropped":
+            self._facts["system_text"] = system_text
         if roles.count("user") > 1:
             self._facts["shots"] = "turns"
 
@@ -161,11 +186,3 @@ def _into_first_user_turn(history: list[Message]) -> list[Message]:
     system, user = history[0]["content"], history[1]["content"]
     between = "" if system[-1:].isspace() or user[:1].isspace() else "\n"
     return [{**history[1], "content": system + between + user}, *history[2:]]
-
-
-def _rule_name(tokenizer: Any) -> str:
-    """Which published rule the tokenizer's chat template is, or that it is the checkpoint's own."""
-    user, assistant = tokenizer.convert_ids_to_tokens([USER_TOKEN_ID, ASSISTANT_TOKEN_ID])
-    rule = chat_rule(user)
-    published = rule is not None and tokenizer.chat_template == chat_template(rule, user, assistant)
-    return str(rule) if published else "the checkpoint's own chat template"

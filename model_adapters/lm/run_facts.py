@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from lm_eval.api.instance import Instance
 
 from ..trie_scorer import Certificate, joined
 from .prompt_shortening import ShotLoss
+from .task_tokens import TaskTokens
 
 
 @dataclass
@@ -23,7 +24,8 @@ class RunFacts:
         shortened: Per task, how many prompts lost what: how many shots, and to which limit.
         truncated: Per task, the documents whose prompts were longer than the window and lost their beginning.
         tokens_sent: Tokens of all requests as a plain run would send them.
-        tokens_run: Tokens that the token trie ran.
+        tokens_run: Tokens that the token trie ran; what several tasks share is among them once.
+        tokens_by_task: The same for each task by itself.
         ties: Per task, the documents whose best answers have exactly equal log-likelihoods.
         ranked: Per task, the documents whose answers were ranked.
         scores_verified: How far the trie and the model's own forward pass were apart, where that was looked at.
@@ -36,6 +38,7 @@ class RunFacts:
     truncated: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
     tokens_sent: int = 0
     tokens_run: int = 0
+    tokens_by_task: dict[str, TaskTokens] = field(default_factory=partial(defaultdict, TaskTokens))
     ties: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
     ranked: dict[str, set[int | None]] = field(default_factory=partial(defaultdict, set))
     scores_verified: Certificate | None = None
@@ -55,6 +58,7 @@ class RunFacts:
                 total.truncated[task] |= documents
             total.tokens_sent += part.tokens_sent
             total.tokens_run += part.tokens_run
+            total.add_tokens(part.tokens_by_task)
             for task, documents in part.ties.items():
                 total.ties[task] |= documents
             for task, documents in part.ranked.items():
@@ -63,6 +67,11 @@ class RunFacts:
             total.generation_verified = joined(total.generation_verified, part.generation_verified)
             total.unverified = total.unverified or part.unverified
         return total
+
+    def add_tokens(self, by_task: Mapping[str, TaskTokens]) -> None:
+        """Adds the tokens of further requests, of documents that were not counted before."""
+        for task, tokens in by_task.items():
+            self.tokens_by_task[task].add(tokens)
 
     def warnings(self) -> list[str]:
         """Sentences for the log about prompts that were not sent as the task wrote them."""
@@ -131,6 +140,7 @@ class RunFacts:
             "truncated_prompts": {task: len(documents) for task, documents in sorted(self.truncated.items())},
             "tokens_sent": self.tokens_sent,
             "tokens_run": self.tokens_run,
+            "tokens_by_task": {task: tokens.as_dict() for task, tokens in sorted(self.tokens_by_task.items())},
             "ties": {
                 task: {"questions": len(self.ties.get(task, ())), "of": len(documents)}
                 for task, documents in sorted(self.ranked.items())

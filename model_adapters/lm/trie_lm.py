@@ -1,14 +1,15 @@
 """`TrieLM`: lm-eval's Instances in, log-likelihoods out, every distinct token computed once.
 
-A thin subclass of lm-eval's own `HFLM`, so that every option of ``--model hf`` keeps working. What it adds: label
-tokens are the published ones where a task publishes any, over-long prompts lose shots by the published rule, nothing is
-cut or scored silently, and the token trie does the work.
+A thin subclass of lm-eval's own `HFLM`, so that every option of ``--model hf`` keeps working; as ``--model hf-trie``
+it takes any model that ``hf`` takes. What it adds: label tokens are the published ones where a task publishes any,
+over-long prompts lose shots by the published rule, nothing is cut or scored silently, and the token trie does the work.
 """
 
 from __future__ import annotations
 
 import logging
-from itertools import islice
+from collections.abc import Iterable
+from itertools import chain, islice, repeat
 from typing import Any, Literal
 
 import torch
@@ -16,18 +17,20 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
-from ..errors import RequestError
+from ..baichuan.quantized import describe_quantization
+from ..errors import OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import rolling_windows
 from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
-from .chat import ChatForm, Message
+from .chat import OWN_TEMPLATE, ChatForm, Message
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
 from .self_check import SelfCheck
+from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +38,24 @@ Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
 
 
 class TrieLM(HFLM):
-    """Causal models of transformers, scored over the token trie.
+    """Every model that lm-eval's ``hf`` takes, scored over the token trie where the trie can serve it.
 
     Args:
         pretrained: A folder, a hub repository, or a loaded model.
         label_tokens: ``isolated``, ``bare`` or ``joint``, instead of what each task publishes.
-        trie: Whether the token trie scores; otherwise lm-eval's own batches do.
+        trie: ``auto``: the token trie scores, and a model that it cannot serve is scored by lm-eval's own batches,
+            which the log and the results say; True: such a model stops the run; False: lm-eval's own batches score.
         token_budget: Tokens that the trie runs at once, or ``auto`` to choose by free memory.
         attention: How the trie attends: ``auto``, ``blockwise``, ``dense`` or ``flex`` (see `trie_scorer.TrieScorer`).
-        system_text: With ``--apply_chat_template``, ``own`` leaves a system text to the model's chat form, which may
-            have no place for it; ``first_user`` puts it before the text of the first user turn.
+        system_text: With ``--apply_chat_template``, ``own`` leaves a system text to the model's chat form, and stops
+            where that has no place for it; ``first_user`` puts it before the text of the first user turn; ``drop``
+            leaves it out where the form has no place for it, as ``--model hf`` does, and the results say so.
         self_check: Whether to prove the fast ways on a few of the run's own requests first (see `self_check`).
         kwargs: Every option of lm-eval's ``hf`` model.
+
+    Raises:
+        OptionError: One of the options above has a value that it does not take.
+        UnsupportedModelError: With ``trie=True``, the trie cannot serve the model.
     """
 
     RESULTS_KEY = "hf_trie"
@@ -56,7 +65,7 @@ class TrieLM(HFLM):
         self,
         pretrained: Any,
         label_tokens: str | None = None,
-        trie: bool = True,
+        trie: bool | Literal["auto"] = "auto",
         token_budget: int | Literal["auto"] = "auto",
         attention: Literal["auto", "blockwise", "dense", "flex"] = "auto",
         system_text: str = "own",
@@ -64,27 +73,54 @@ class TrieLM(HFLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
+        if trie not in (True, False, "auto"):
+            raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
         self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
         self._facts = RunFacts()
         self._facts_of_all = [self._facts]
         self._self_check = SelfCheck(self._facts, on=self_check)
-        self._chat = ChatForm(system_text)
+        self._chat = ChatForm(system_text, self._chat_rule)
         join_cpu_processes()
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
-        self._scorer = (
-            TrieScorer(self.model, max_length=self.max_length, token_budget=token_budget, attention=attention)
-            if trie
-            else None
-        )
+        self._must_serve = trie is True
+        self._not_served: str | None = None
+        self._scorer = self._make_scorer(token_budget, attention) if trie else None
         agree_on_budget(self._scorer, self.model)
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         """What `HFLM` is to load instead of `pretrained`; called once the options of this class were checked."""
         return pretrained
+
+    def _chat_rule(self, tokenizer: Any) -> str:
+        """What the results call the tokenizer's chat template."""
+        return OWN_TEMPLATE
+
+    def _make_scorer(
+        self, token_budget: int | Literal["auto"], attention: Literal["auto", "blockwise", "dense", "flex"]
+    ) -> TrieScorer | None:
+        try:
+            if self.backend != "causal":
+                raise UnsupportedModelError(
+                    f"{self.config.model_type} is an encoder and a decoder, and the token trie is of one decoder. "
+                    "Use trie=False."
+                )
+            return TrieScorer(self.model, max_length=self.max_length, token_budget=token_budget, attention=attention)
+        except UnsupportedModelError as error:
+            self._do_without(error)
+        return None
+
+    def _do_without(self, refusal: UnsupportedModelError) -> None:
+        """From now on lm-eval's own batches score, which the log says once; or stops where the trie was asked for."""
+        if self._must_serve:
+            raise refusal
+        self._scorer = None
+        self._not_served = str(refusal).removesuffix(" Use trie=False.").rstrip(".")
+        if self.rank == 0:
+            logger.warning("Scoring by lm-eval's own batches, because %s.", self._not_served)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Scores every (context, continuation).
@@ -97,6 +133,11 @@ class TrieLM(HFLM):
         Returns:
             Per request, in order: the log-likelihood (natural logarithm) and whether greedy decoding gives it.
         """
+        if self.enable_thinking:
+            tasks = ", ".join(sorted({request.task_name or "unnamed" for request in requests}))
+            raise RequestError(
+                f"enable_thinking=true is for generated answers; {tasks} ranks given ones. Leave the option out."
+            )
         fitted: dict[str, tuple[str, list[int]]] = {}
         encoded = [
             self._encode(request, fitted)
@@ -105,9 +146,20 @@ class TrieLM(HFLM):
         for warning in self._facts.warnings():
             logger.warning(warning)
         answers = self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+        self._count_tokens(requests, encoded)
         for warning in self._facts.count_ties(requests, answers):
             logger.warning(warning)
         return answers
+
+    def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
+        """Notes what each task sent and what it took; `requests` has the Instance of each encoded one."""
+        if self._scorer is not None:
+            self._facts.add_tokens(
+                count_by_task(
+                    (request.task_name or "unnamed", request.doc_id, context_ids, continuation_ids)
+                    for request, (_, context_ids, continuation_ids) in zip(requests, encoded, strict=True)
+                )
+            )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generates as lm-eval's hf model does, once the KV cache has been compared with computing anew.
@@ -145,7 +197,8 @@ class TrieLM(HFLM):
                 f"Task {task}: the continuation {continuation[:80]!r} has {len(continuation_ids)} tokens; expected 1 "
                 f"to {self.max_length}, the context length of this model."
             )
-        window = self.max_length - len(continuation_ids) + 1
+        # A decoder reads context and continuation together, but for the last token, which it only predicts.
+        window = self.max_length - (len(continuation_ids) - 1 if self.backend == "causal" else 0)
         if len(context_ids) > window:
             self._facts.truncated[task].add(request.doc_id)
             context_ids = context_ids[-window:]
@@ -184,19 +237,25 @@ class TrieLM(HFLM):
         self, requests: list[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         self._rows.check(ids for _, *both in requests for ids in both)
-        if self._scorer is None or not requests:
-            if requests:
-                self._self_check.not_needed()
-            scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-            return scores
+        if self._scorer is not None and requests:
+            try:
+                return self._score(self._scorer, requests, disable_tqdm)
+            except UnsupportedModelError as error:  # some models show only while they run what they ask for
+                self._do_without(error)
+        if requests:
+            self._self_check.not_needed()
+        scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        return scores
+
+    def _score(self, scorer: TrieScorer, requests: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        trie = self._scorer.build([(context_ids, continuation_ids) for _, context_ids, continuation_ids in requests])
+        trie = scorer.build([(context_ids, continuation_ids) for _, context_ids, continuation_ids in requests])
         precision = self.mixed_precision_dtype
         with (
             torch.autocast(self.device.type, dtype=precision, enabled=precision is not None),
             tqdm(total=len(requests), desc="Scoring", unit="request", disable=disable_tqdm or self.rank != 0) as bar,
         ):
-            self._self_check.scores(self, self._scorer, requests, trie)
+            self._self_check.scores(self, scorer, requests, trie)
 
             def show(progress: Progress) -> None:
                 bar.set_postfix_str(_describe(progress))
@@ -204,7 +263,7 @@ class TrieLM(HFLM):
                     self._facts.tokens_sent += progress.tokens_sent
                     self._facts.tokens_run += progress.tokens_total
 
-            for score in self._scorer.score_trie(trie, on_progress=show):
+            for score in scorer.score_trie(trie, on_progress=show):
                 answers[score.request] = answer = (score.logprob, score.is_greedy)
                 key = requests[score.request][0]
                 if key is not None:  # a window of a rolling request has no key of its own
@@ -233,6 +292,7 @@ class TrieLM(HFLM):
             windows.extend((None, *window) for window in cut)
             counts.append(len(windows) - before)
         scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
+        self._count_tokens(chain.from_iterable(map(repeat, requests, counts)), windows)
         totals = []
         for request, count in zip(requests, counts, strict=True):
             totals.append(sum(logprob for logprob, _ in islice(scores, count)))
@@ -257,15 +317,17 @@ class TrieLM(HFLM):
         return info
 
     def _score_facts(self) -> dict[str, Any]:
+        plain = "lm-eval batches" + (f", because {self._not_served}" if self._not_served else "")
         return {
-            "model_type": self.model.config.model_type,
+            "model_type": self.config.model_type,
             "processes": self.world_size,
             "tensor_parallel": tensor_parallel_size(self.model),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "dtype": str(getattr(self.model, "dtype", None)).removeprefix("torch."),
+            "quantization": describe_quantization(getattr(self.model, "config", self.config)),
             "max_length": self.max_length,
             "label_tokens_override": self._label_override,
             "chat_form": self._chat.facts(),
-            "scorer": "lm-eval batches" if self._scorer is None else f"token trie, {self._scorer.attention} attention",
+            "scorer": plain if self._scorer is None else f"token trie, {self._scorer.attention} attention",
             "token_budget": None if self._scorer is None else self._scorer.token_budget,
             **RunFacts.sum(self._facts_of_all).as_dict(),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 import sentencepiece
 from chat_vocabulary import ASSISTANT, USER, official_ids, train
 from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanTokenizer
 from lm_eval_baichuan.model_adapters.baichuan.chat_format import chat_template
-from lm_eval_baichuan.model_adapters.errors import RequestError
+from lm_eval_baichuan.model_adapters.errors import OptionError, RequestError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.chat import ChatForm
 
@@ -123,8 +125,24 @@ def test_a_system_text_in_the_first_user_turn(load: Load, rule: str, system: str
 
 
 def test_an_unknown_place_for_the_system_text_stops(load: Load) -> None:
-    with pytest.raises(RequestError, match="expected one of own, first_user"):
+    with pytest.raises(OptionError, match="expected one of own, first_user, drop"):
         load("13b-chat", system_text="user")
+
+
+def test_a_dropped_system_text_is_left_out_as_hf_does_and_said(load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    lm = load("13b-chat", system_text="drop")
+    with caplog.at_level(logging.WARNING):
+        texts = [lm.apply_chat_template([SYSTEM, *CONVERSATION, QUESTION]) for _ in range(2)]
+    assert texts == 2 * [HFLM.apply_chat_template(lm, [SYSTEM, *CONVERSATION, QUESTION])]
+    assert lm.tok_encode(texts[0]) == official_ids(pieces_of(lm), [*CONVERSATION, QUESTION], "13b-chat")
+    assert lm.get_model_info()["baichuan"]["chat_form"]["system_text"] == "dropped"
+    assert caplog.text.count("The system text is left out") == 1
+
+
+def test_a_system_text_that_has_a_place_is_not_dropped(load: Load) -> None:
+    lm = load("baichuan2", system_text="drop")
+    assert lm.apply_chat_template([SYSTEM, QUESTION]) == HFLM.apply_chat_template(lm, [SYSTEM, QUESTION])
+    assert lm.get_model_info()["baichuan"]["chat_form"]["system_text"] == "own"
 
 
 def test_a_model_without_chat_form_says_so(write_checkpoint: Write) -> None:

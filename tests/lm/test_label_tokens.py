@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_tokenizers import byte_level, llama_like, unigram
+from transformers import PreTrainedTokenizerFast
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanTokenizer
 from lm_eval_baichuan.model_adapters.errors import RequestError
@@ -34,6 +37,34 @@ def test_a_label_without_a_piece_of_its_own_is_refused(small_tokenizer: Path, la
     tokenizer = BaichuanTokenizer(vocab_file=str(small_tokenizer))
     with pytest.raises(RequestError, match="no single token"):
         label_id(tokenizer, label, encoding)
+
+
+@pytest.mark.parametrize(
+    ("make", "isolated", "bare"),
+    [(byte_level, "A", "A"), (llama_like, "▁A", "A"), (unigram, "▁A", "A")],
+    ids=["byte-level BPE", "BPE with bos", "Unigram with eos"],
+)
+def test_every_kind_of_vocabulary(make: Callable[[], PreTrainedTokenizerFast], isolated: str, bare: str) -> None:
+    tokenizer = make()
+    found = {name: tokenizer.convert_ids_to_tokens(label_id(tokenizer, "A", name)) for name in ("isolated", "bare")}
+    assert found == {"isolated": isolated, "bare": bare}
+    for label in "BCD":
+        assert tokenizer.decode([label_id(tokenizer, label, "bare")]) == label
+
+
+def test_a_byte_level_vocabulary_spells_other_scripts_its_own_way() -> None:
+    tokenizer = byte_level()
+    bare = label_id(tokenizer, "答案", "bare")
+    assert tokenizer.convert_ids_to_tokens(bare) != "答案"
+    assert (bare, tokenizer.decode([bare])) == (label_id(tokenizer, "答案", "isolated"), "答案")
+    with pytest.raises(RequestError, match="no single token"):
+        label_id(tokenizer, "甲", "isolated")  # its last byte alone is not the label
+
+
+def test_a_label_that_only_the_unknown_piece_covers_is_refused() -> None:
+    for encoding in ("isolated", "bare"):
+        with pytest.raises(RequestError, match="no single token"):
+            label_id(unigram(), "甲", encoding)
 
 
 def test_an_unknown_encoding_is_refused() -> None:

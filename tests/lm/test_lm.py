@@ -239,12 +239,24 @@ def test_context_length_comes_from_the_checkpoint(write_checkpoint: Write) -> No
     assert BaichuanLM(write_checkpoint(), device="cpu", max_length=77).max_length == 77
 
 
-def test_another_model_type_is_refused(write_checkpoint: Write) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "said"),
+    [
+        ("gpt2", r"model_type 'gpt2'.*Use --model hf-trie"),
+        ("qwen2", r"model_type 'qwen2'.*Use --model hf-trie.*Baichuan-M2 and M3"),
+        ("qwen3_moe", r"model_type 'qwen3_moe'.*Use --model hf-trie.*Baichuan-M2 and M3"),
+        ("baichuan_m1", r"model_type 'baichuan_m1'\. Baichuan-M1 mixes .*\(a short convolution\).*sliding window"),
+        ("unheard_of", r"model_type 'unheard_of'.*Use --model hf-trie"),
+        (None, r"model_type None"),
+    ],
+)
+def test_another_model_type_is_refused(write_checkpoint: Write, model_type: str | None, said: str) -> None:
     folder = write_checkpoint()
     config = json.loads((Path(folder) / "config.json").read_text())
-    (Path(folder) / "config.json").write_text(json.dumps({**config, "model_type": "gpt2"}))
-    with pytest.raises(CheckpointError, match="model_type 'gpt2'.*--model hf"):
-        BaichuanLM(folder, device="cpu")
+    remote = {"auto_map": {"AutoConfig": "configuration_x.XConfig", "AutoModelForCausalLM": "modeling_x.X"}}
+    (Path(folder) / "config.json").write_text(json.dumps({**config, **remote, "model_type": model_type}))
+    with pytest.raises(CheckpointError, match=said):
+        BaichuanLM(folder, device="cpu", trust_remote_code=True)
 
 
 def test_a_vocabulary_larger_than_the_embedding_is_refused(write_checkpoint: Write) -> None:
