@@ -3,9 +3,10 @@
 The published scripts do not rank the ids that the label has inside the prompt. Which encoding a benchmark publishes is
 the task's business and stands in its documents (field ``label_tokens``); which ids that gives is the tokenizer's.
 
-* ``isolated``: the last id of the label encoded alone, without the special tokens around a sequence, as Baichuan's C-Eval
-  and MMLU scripts take it. With Baichuan 1's or Llama's dummy prefix this is the piece with a leading space (703 for "A"
-  in Baichuan 1), although the shots show the bare piece (31132); with byte-level BPE (GPT-2, Qwen) it is the bare piece.
+* ``isolated``: the last id of the label encoded alone, without the special tokens around a sequence, as Baichuan's
+  C-Eval and MMLU scripts take it. With Baichuan 1's or Llama's dummy prefix this is the piece with a leading space (703
+  for "A" in Baichuan 1), although the shots show the bare piece (31132); with byte-level BPE (GPT-2, Qwen) it is the
+  bare piece.
 * ``bare``: the id of the piece that is exactly the label, as the CMMLU script takes it. Byte-level vocabularies spell
   their pieces in characters of their own, which differ from the label where it is not ASCII.
 * ``joint``: whatever ids the label has when context and label are encoded together: lm-eval's usual way.

@@ -1,8 +1,8 @@
 """`TrieLM`: lm-eval's Instances in, log-likelihoods out, every distinct token computed once.
 
-A thin subclass of lm-eval's own `HFLM`, so that every option of ``--model hf`` keeps working; as ``--model hf-trie`` it
-takes any model that ``hf`` takes. What it adds: label tokens are the published ones where a task publishes any, over-long
-prompts lose shots by the published rule, nothing is cut or scored silently, and the token trie does the work.
+A thin subclass of lm-eval's own `HFLM`, so that every option of ``--model hf`` keeps working; as ``--model hf-trie``
+it takes any model that ``hf`` takes. What it adds: label tokens are the published ones where a task publishes any,
+over-long prompts lose shots by the published rule, nothing is cut or scored silently, and the token trie does the work.
 """
 
 from __future__ import annotations

@@ -11,7 +11,23 @@ from datasets import Dataset
 from lm_eval.tasks import TaskManager
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
-WORDS = "what is the law of one two three four 以下 中国 法学 考试 答案 question answer about anatomy".split()
+WORDS = (
+    "what",
+    "is",
+    "the",
+    "law",
+    "of",
+    "one",
+    "two",
+    "three",
+    "以下",
+    "中国",
+    "法学",
+    "考试",
+    "答案",
+    "question",
+    "about",
+)
 
 
 def _text(chance: random.Random, words: int) -> str:

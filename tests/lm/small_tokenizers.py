@@ -10,7 +10,7 @@ TEXTS = [
     "Question: What is it? Answer: A. one B. two C. three D. four",
     "The following are multiple choice questions (with answers) about anatomy.",
     "答案：A 答案：B 答案：C 答案：D",
-    "A B C D",
+    *"ABCD",
 ] * 9
 SPECIAL = ["<unk>", "<s>", "</s>"]
 

@@ -43,16 +43,12 @@ def evaluate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluate]:
 
 def answers(results: dict[str, Any]) -> dict[tuple[str, int], list[float]]:
     """The log-likelihoods of every document."""
-    return {
-        (task, sample["doc_id"]): [response[0] if isinstance(response, tuple) else response for response in flat(sample)]
-        for task, samples in results["samples"].items()
-        for sample in samples
-    }
-
-
-def flat(sample: dict[str, Any]) -> list[Any]:
-    responses = sample["filtered_resps"]
-    return responses if isinstance(responses, list) else [responses]
+    found = {}
+    for task, samples in results["samples"].items():
+        for sample in samples:
+            responses = sample["filtered_resps"]  # a rolling one is a number, the others say too if they are greedy
+            found[task, sample["doc_id"]] = [each[0] if isinstance(each, tuple) else each for each in responses]
+    return found
 
 
 def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
