@@ -30,8 +30,8 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "compare": Command("compare.command", "set results beside the published tables, and two runs beside each other"),
-    "report": Command("report.command", "write the comparison as one HTML page that opens offline"),
+    "compare": Command("comparison.command", "set results beside the published tables, and two runs beside each other"),
+    "report": Command("html_report.command", "write the comparison as one HTML page that opens offline"),
     "data": Command("data.command", "fill a folder with the benchmarks' questions for offline use, or check one"),
     "plan": Command("plan", "tell how much memory a checkpoint needs, from its configuration alone"),
     "export": Command("export", "write a RoPE Baichuan as a Llama checkpoint, for engines that do not know Baichuan"),

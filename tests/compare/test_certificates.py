@@ -12,8 +12,8 @@ import pytest
 from results_builder import VERIFIED, write_results
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.compare.tables import certificate_line, unequal_certificates
-from lm_eval_baichuan.compare.verdicts import Comparison, compare
+from lm_eval_baichuan.comparison.tables import certificate_line, unequal_certificates
+from lm_eval_baichuan.comparison.verdicts import Comparison, compare
 from lm_eval_baichuan.published import load_published
 from lm_eval_baichuan.results import ResultsError, read_runs
 

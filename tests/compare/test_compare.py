@@ -12,10 +12,10 @@ import pytest
 from results_builder import write_results
 from scipy import stats
 
-from lm_eval_baichuan.compare.command import exit_status, find_outcome
-from lm_eval_baichuan.compare.intervals import Interval, mcnemar, mean_over_subjects, wilson
-from lm_eval_baichuan.compare.spread import spreads
-from lm_eval_baichuan.compare.verdicts import Line, compare, judge
+from lm_eval_baichuan.comparison.command import exit_status, find_outcome
+from lm_eval_baichuan.comparison.intervals import Interval, mcnemar, mean_over_subjects, wilson
+from lm_eval_baichuan.comparison.spread import spreads
+from lm_eval_baichuan.comparison.verdicts import Line, compare, judge
 from lm_eval_baichuan.published import load_published
 from lm_eval_baichuan.results import Suite, known_suites, read_runs
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from results_builder import write_results
 
-from lm_eval_baichuan.compare.verdicts import Line, compare
+from lm_eval_baichuan.comparison.verdicts import Line, compare
 from lm_eval_baichuan.published import load_published
 from lm_eval_baichuan.results import known_suites, read_runs
 

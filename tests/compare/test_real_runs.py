@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.compare.command import find_outcome
-from lm_eval_baichuan.compare.tables import certificate_line
-from lm_eval_baichuan.compare.verdicts import Line
+from lm_eval_baichuan.comparison.command import find_outcome
+from lm_eval_baichuan.comparison.tables import certificate_line
+from lm_eval_baichuan.comparison.verdicts import Line
 from lm_eval_baichuan.results import known_suites, read_runs
 
 SUITE = next(suite for suite in known_suites() if suite.name == "ceval_5shot_val")

@@ -11,9 +11,9 @@ import pytest
 from results_builder import write_results
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.compare.verdicts import Line, compare
+from lm_eval_baichuan.comparison.verdicts import Line, compare
+from lm_eval_baichuan.html_report import charts, fonts
 from lm_eval_baichuan.published import load_published
-from lm_eval_baichuan.report import charts, fonts
 from lm_eval_baichuan.results import known_suites, read_runs
 
 PUBLISHED = load_published()

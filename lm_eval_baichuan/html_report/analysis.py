@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..compare.intervals import Interval, wilson
+from ..comparison.intervals import Interval, wilson
 from ..results import Answer, Run, Suite
 
 BINS = 10

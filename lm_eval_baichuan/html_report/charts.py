@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..compare.tables import part_title
-from ..compare.verdicts import Line
+from ..comparison.tables import part_title
+from ..comparison.verdicts import Line
 from ..results import AVERAGE
 from .analysis import Calibration, Subject
 from .fonts import chinese_font, drawable

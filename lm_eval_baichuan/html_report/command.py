@@ -10,9 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..compare.command import add_results_arguments, find_outcome
-from ..compare.pairing import read_logged
-from ..compare.requirements import need_report_extra
+from ..comparison.command import add_results_arguments, find_outcome
+from ..comparison.pairing import read_logged
+from ..comparison.requirements import need_report_extra
 from ..results import read_runs
 
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
