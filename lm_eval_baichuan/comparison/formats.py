@@ -115,7 +115,7 @@ def to_csv(outcome: Outcome) -> str:
     text = io.StringIO()
     unequal = unequal_certificates(outcome.comparisons)
     records = [
-        _record(line) | {"certificate": certificate_line(comparison), "unequal_certificates": unequal}
+        record(line) | {"certificate": certificate_line(comparison), "unequal_certificates": unequal}
         for comparison in outcome.comparisons
         for line in comparison.lines
     ]
@@ -140,7 +140,7 @@ def to_json(outcome: Outcome) -> str:
                 "left_out": comparison.run.left_out,
                 "certificate": certificate_line(comparison),
                 "certificates": [asdict(own) | {"tasks": tasks} for own, tasks in comparison.certificates],
-                "lines": [_record(line) | _lists(line) for line in comparison.lines],
+                "lines": [record(line) | _lists(line) for line in comparison.lines],
             }
             for comparison in outcome.comparisons
         ],
@@ -159,7 +159,8 @@ def to_json(outcome: Outcome) -> str:
     return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
 
 
-def _record(line: Line) -> dict[str, Any]:
+def record(line: Line) -> dict[str, Any]:
+    """A line of the comparison by name of its columns, as CSV and JSON have it."""
     figure = line.figure
     return {
         "run": line.run,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..comparison.command import add_results_arguments, find_outcome
+from ..comparison.formats import Outcome
 from ..comparison.pairing import read_logged
 from ..comparison.requirements import need_report_extra
 from ..results import read_runs
@@ -31,22 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the page, write it, and return the exit status."""
-    need_report_extra("scipy", "matplotlib", "tabulate")
-    from tqdm import tqdm
-
-    from .charts import save_picture
-    from .page import build_page
-
-    runs = read_runs(args.results)
-    logged = [read_logged(one) for one in tqdm(runs, desc="reading samples", unit="run", disable=None)]
-    outcome = find_outcome(runs, args.against, args.confidence, logged)
-    page = build_page(runs, outcome, logged)
-    args.output.write_text(page, encoding="utf-8", errors="surrogatepass")
-    print(f"{args.output}: {len(page.encode('utf-8', 'surrogatepass')) / 1e6:.1f} MB", file=sys.stderr)
+    outcome = write_report(args.results, args.output, args.against, args.confidence)
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     if args.png:
+        from .charts import save_picture
+
         save_picture([line for comparison in outcome.comparisons for line in comparison.lines], args.png)
         print(args.png, file=sys.stderr)
     return 0
+
+
+def write_report(results: Sequence[Path], output: Path, against: str | None, confidence: float) -> Outcome:
+    """Write the page of some results, and return what is on it.
+
+    Args:
+        results: Results files, or folders of them.
+        output: The page.
+        against: Name of the published row, or None for the one each model is called after.
+        confidence: Coverage of the intervals, 0 to 1.
+    """
+    need_report_extra("scipy", "matplotlib", "tabulate")
+    from tqdm import tqdm
+
+    from .page import build_page
+
+    runs = read_runs(results)
+    logged = [read_logged(one) for one in tqdm(runs, desc="reading samples", unit="run", disable=None)]
+    outcome = find_outcome(runs, against, confidence, logged)
+    output.write_text(build_page(runs, outcome, logged), encoding="utf-8", errors="surrogatepass")
+    return outcome
 
 
 def _picture(text: str) -> Path:

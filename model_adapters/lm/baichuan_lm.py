@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from ..baichuan import BaichuanConfig
+from ..baichuan.auto_dtype import auto_dtype
 from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
@@ -17,6 +18,7 @@ from ..baichuan.peft_adapter import with_adapter
 from ..baichuan.quantized import read_quantization
 from ..baichuan.tokenizer_check import check_own_ids
 from ..baichuan.tokenizer_files import FAST
+from ..demo import demo_folder
 from ..errors import CheckpointError, TokenizerError
 from .before_loading import BeforeLoading
 from .processes import check_tensor_parallel
@@ -25,7 +27,6 @@ from .trie_lm import TrieLM
 logger = logging.getLogger(__name__)
 
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
-DEMO_CHECKPOINTS = {"demo": "rope", "demo-alibi": "alibi"}
 
 
 class BaichuanLM(TrieLM):
@@ -69,9 +70,10 @@ class BaichuanLM(TrieLM):
         self._rows.require_all_but_added()
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
-        if isinstance(pretrained, str) and pretrained in DEMO_CHECKPOINTS:
-            return str(Path(__file__).parents[1] / "demo" / DEMO_CHECKPOINTS[pretrained])
-        return local_checkpoint(pretrained, **hub_arguments(options)) if isinstance(pretrained, str) else pretrained
+        if not isinstance(pretrained, str):
+            return pretrained
+        demo = demo_folder(pretrained)
+        return str(demo) if demo else local_checkpoint(pretrained, **hub_arguments(options))
 
     def _chat_rule(self, tokenizer: Any) -> str:
         """Which published rule the tokenizer's chat template is, or that it is the checkpoint's own."""
@@ -171,16 +173,3 @@ def _check_model_type(folder: str, subfolder: str) -> None:
         f"{found}; --model baichuan reads 'baichuan', and 'llama' for fine-tunes saved in that form. Use --model "
         "hf-trie, which reads every other causal model (Baichuan-M2 and M3 too) with the same label tokens and trie."
     )
-
-
-def auto_dtype(device: torch.device) -> torch.dtype:
-    """The dtype that ``auto`` means: bfloat16 where the device has it, float16 on other GPUs, float32 on the CPU."""
-    if device.type == "cpu":
-        return torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    try:
-        torch.zeros(1, dtype=torch.bfloat16, device=device)
-    except (RuntimeError, TypeError):
-        return torch.float16
-    return torch.bfloat16
