@@ -86,6 +86,7 @@ def load(
     tokenizer: Any
     if isinstance(config, BaichuanConfig):
         name = local_checkpoint(name, **hub)
+        options = {option: value for option, value in options.items() if option not in hub}
         tokenizer = checkpoint_tokenizer(Path(name), llama=False, add_bos_token=None)
         dtype = auto_dtype(on) if dtype == "auto" else dtype
     else:

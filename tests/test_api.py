@@ -71,6 +71,13 @@ def test_the_demo_loads_and_the_auto_classes_know_baichuan(demo: tuple[Any, Any]
     assert type(AutoModelForCausalLM.from_pretrained(folder)).__name__ == "BaichuanForCausalLM"
 
 
+def test_a_baichuan_in_a_subfolder_loads(demo: tuple[Any, Any], tmp_path: Path) -> None:
+    shutil.copytree(demo[0].config.name_or_path, tmp_path / "inner")
+    model, tokenizer = load(tmp_path, subfolder="inner")
+    assert len(tokenizer) == len(demo[1])
+    assert score(model, tokenizer, "x", ["A"]) == score(*demo, "x", ["A"])
+
+
 def test_any_causal_model_loads(tmp_path: Path) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -68,11 +68,11 @@ def _label_tokens(results: Sequence[TaskResult], benchmark: Benchmark) -> Iterat
 
 def _encoding(result: TaskResult) -> str:
     """The label encoding used for a task; other models than ours know only lm-eval's own."""
-    recorded = result.file.baichuan.get("label_tokens", {})
+    recorded = result.file.facts.get("label_tokens", {})
     used = sorted(encoding for encoding, tasks in recorded.items() if result.task in tasks)
     if used:
         return "+".join(used)
-    return "not recorded" if result.file.baichuan else f"joint (lm-eval's own, --model {result.file.config['model']})"
+    return "not recorded" if result.file.facts else f"joint (lm-eval's own, --model {result.file.config['model']})"
 
 
 def _precision(results: Sequence[TaskResult], row: PublishedModel) -> Iterator[Condition]:
@@ -92,7 +92,7 @@ def _precision(results: Sequence[TaskResult], row: PublishedModel) -> Iterator[C
 
 
 def _quantization(result: TaskResult) -> list[str]:
-    recorded = result.file.baichuan.get("quantization")
+    recorded = result.file.facts.get("quantization")
     if recorded:
         return [str(recorded)]
     arguments = result.file.arguments

@@ -32,7 +32,7 @@ class _Lost:
 
 def prompt_lengths(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
     """Return what became of prompts that were too long, as far as it is recorded."""
-    beginnings = sum(int(r.file.baichuan.get("truncated_prompts", {}).get(r.task, 0)) for r in results)
+    beginnings = sum(int(r.file.facts.get("truncated_prompts", {}).get(r.task, 0)) for r in results)
     if beginnings:
         yield blocks(
             f"truncated prompts: {beginnings} were longer than the model's window and lost their beginning: rerun with "
@@ -48,7 +48,7 @@ def prompt_lengths(results: Sequence[TaskResult], benchmark: Benchmark, row: Pub
 
 
 def _add_losses(losses: dict[_Limit, _Lost], result: TaskResult, benchmark: Benchmark) -> None:
-    recorded = result.file.baichuan.get("shortened_prompts", {}).get(result.task)
+    recorded = result.file.facts.get("shortened_prompts", {}).get(result.task)
     if not recorded or not recorded["prompts"]:
         return
     for part in recorded.get("limits") or [recorded | _judged_by_window(result, benchmark)]:
@@ -109,7 +109,7 @@ def _lost_to_window(tokens: int | None, lost: _Lost, benchmark: Benchmark, row: 
 def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
     """What the windows alone tell: of runs that record no prompts, and of windows that spare shots."""
     needed = _needed(benchmark, row)
-    unrecorded = [result for result in results if not result.file.baichuan]
+    unrecorded = [result for result in results if not result.file.facts]
     smaller = sorted({w for r in unrecorded if (w := r.file.max_length) and needed and w < needed})
     if smaller:
         yield blocks(

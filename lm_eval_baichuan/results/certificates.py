@@ -92,9 +92,9 @@ def read_certificate(file: ResultsFile) -> Certificate:
     Raises:
         ResultsError: it is damaged, or states a difference with which the run would have stopped.
     """
-    if not file.baichuan:
+    if not file.facts:
         return Certificate(None, reason=f"--model {file.config.get('model')} makes none")
-    recorded = file.baichuan.get("verified")
+    recorded = file.facts.get("verified")
     if recorded is None:
         return Certificate(None, reason=OLDER)
     if isinstance(recorded, str):

@@ -18,6 +18,8 @@ DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
 
 # What names a model in model_args, in lm-eval's own order: an adapter before the model it sits on.
 MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
+# Where in the results our models put what they record.
+FACTS_KEYS = ("baichuan", "hf_trie")
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
 
 
@@ -35,15 +37,15 @@ class ResultsFile:
         return config
 
     @property
-    def baichuan(self) -> Mapping[str, Any]:
-        """What ``--model baichuan`` recorded of the run; empty for other models."""
-        facts: Mapping[str, Any] = self.config.get("baichuan") or {}
+    def facts(self) -> Mapping[str, Any]:
+        """What ``--model baichuan`` or ``--model hf-trie`` recorded of the run; empty for other models."""
+        facts: Mapping[str, Any] = next((self.config[key] for key in FACTS_KEYS if self.config.get(key)), {})
         return facts
 
     @property
     def max_length(self) -> int | None:
         """The most tokens that a prompt could have; None where not recorded."""
-        recorded = self.baichuan.get("max_length") or self.data.get("max_length")
+        recorded = self.facts.get("max_length") or self.data.get("max_length")
         return recorded if isinstance(recorded, int) else None
 
     @property

@@ -63,7 +63,7 @@ def count_ties(results: Sequence[TaskResult], logged: Mapping[str, Sequence[Answ
     """
     questions = of = unknown = 0
     for result in results:
-        recorded = result.file.baichuan.get("ties", {}).get(result.task)
+        recorded = result.file.facts.get("ties", {}).get(result.task)
         if recorded is not None:
             tied, seen = _recorded(result, recorded)
         elif result.task in logged:

@@ -279,3 +279,14 @@ def test_the_adapter_writes_the_facts_that_are_read() -> None:
     from lm_eval_baichuan.model_adapters.lm.run_facts import RunFacts
 
     assert set(BAICHUAN) | {"verified", "ties"} <= set(RunFacts().as_dict())
+
+
+def test_what_hf_trie_records_is_read_as_what_baichuan_records(tmp_path: Path) -> None:
+    theirs = write_results(tmp_path / "one", {LAW: (1, 2)})
+    data = json.loads(theirs.read_text(encoding="utf-8"))
+    data["config"]["hf_trie"] = data["config"].pop("baichuan")
+    data["config"]["model"] = "hf-trie"
+    ours = tmp_path / "two" / theirs.name
+    ours.parent.mkdir()
+    ours.write_text(json.dumps(data), encoding="utf-8")
+    assert read_one(ours).files[0].facts == read_one(theirs).files[0].facts != {}
