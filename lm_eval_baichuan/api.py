@@ -190,7 +190,7 @@ def report(
         confidence: As for `compare`.
 
     Returns:
-        What `compare` returns for these results.
+        What `compare` returns for these results, with what only logged samples tell (such as ties).
 
     Raises:
         MissingExtraError: The extra ``report`` is not installed.

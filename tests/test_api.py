@@ -199,7 +199,8 @@ def test_several_paths_make_several_runs(tmp_path: Path) -> None:
 def test_the_report_is_written_and_shows_the_same(tmp_path: Path) -> None:
     found = report(RUN, tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text("utf-8").startswith("<!DOCTYPE html>")
-    assert found.to_dataframe().equals(compare(RUN).to_dataframe())
+    shown = ["run", "part", "ours", "verdict"]
+    assert found.to_dataframe()[shown].equals(compare(RUN).to_dataframe()[shown])
     assert callable(lm_eval_baichuan.report)
 
 
