@@ -143,7 +143,7 @@ def delta(folder: str) -> str:
         lambda folder: {"peft": adapter(folder)},
         lambda folder: {"delta": delta(folder)},
         lambda folder: {"device_map": "cpu"},
-        lambda folder: {"parallelize": True},
+        lambda folder: {"parallelize": True, "offload_folder": f"{folder}-offload"},
         lambda folder: {"backend": "causal"},
         lambda folder: {"add_bos_token": True},
         lambda folder: {"prefix_token_id": 7},
@@ -205,7 +205,7 @@ def test_published_label_tokens_and_shot_dropping_with_any_tokenizer(
     assert [logprob for logprob, _ in answers] == pytest.approx(expected, abs=1e-4)
     facts = lm.get_model_info()["hf_trie"]
     assert facts["label_tokens"] == {encoding: ["some_task"]}
-    assert facts["shortened_prompts"] == {"some_task": {"prompts": 1, "shots": 2}}
+    assert facts["shortened_prompts"]["some_task"]["shots"] == 2
 
 
 def test_tokens_by_task_are_those_of_the_task_alone() -> None:
