@@ -14,6 +14,7 @@ import torch
 from transformers import GenerationConfig
 
 from ..errors import CertificateError
+from ..hosts.accelerate import input_device
 from .certificate import Certificate, bound_of
 from .trie.build import TokenIds
 
@@ -53,7 +54,7 @@ def certify_generation(
     worst = 0.0
     groups = [list(range(len(prompts)))] if together else [[i] for i in range(len(prompts))]
     for group in groups:
-        ids, mask = _left_padded([prompts[i] for i in group], pad_token_id, model.device)
+        ids, mask = _left_padded([prompts[i] for i in group], pad_token_id, input_device(model))
         output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
         cached = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # [prompts, steps, vocabulary]
         for row, number in enumerate(group):

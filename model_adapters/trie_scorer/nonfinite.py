@@ -6,6 +6,7 @@ other number, so every call of the model is checked.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -42,7 +43,7 @@ def non_finite_error(model: torch.nn.Module, input_ids: torch.Tensor | None) -> 
 
 @torch.no_grad()
 def first_bad_module(model: torch.nn.Module, input_ids: torch.Tensor) -> str | None:
-    """Runs the model again and returns the name of the first module whose output is not finite.
+    """Runs the model again and returns the name of the first module whose output is not finite, if that shows it.
 
     Args:
         model: The causal language model.
@@ -61,9 +62,11 @@ def first_bad_module(model: torch.nn.Module, input_ids: torch.Tensor) -> str | N
             handles.append(module.register_forward_hook(look))
     decoder = getattr(model, "base_model", model)
     try:
-        hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
-        if not bad:
-            model.get_output_embeddings()(hidden)  # type: ignore[operator]
+        # The run only adds a place to an error that is raised anyway. An encoder, say, asks for more than token ids.
+        with suppress(Exception):
+            hidden = decoder(input_ids=input_ids, use_cache=False).last_hidden_state
+            if not bad:
+                model.get_output_embeddings()(hidden)  # type: ignore[operator]
     finally:
         for handle in handles:
             handle.remove()

@@ -1,10 +1,10 @@
 """The plain reference: one request at a time through the model's ordinary forward. Slow, and obviously right."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
+from ..hosts.accelerate import input_device
 from .trie.build import TokenIds
 
 
@@ -20,7 +20,7 @@ def score_one_by_one(model: torch.nn.Module, requests: Sequence[tuple[TokenIds, 
         `(logprob, is_greedy)` of each request, in their order; logprob in nats, summed over the continuation.
     """
     answers = []
-    device: Any = model.device
+    device = input_device(model)
     before: list[int] | None = None
     for context, continuation in requests:
         fed = [*context, *continuation[:-1]]

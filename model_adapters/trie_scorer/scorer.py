@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
+from ..hosts.accelerate import input_device
 from ..hosts.transformers import attention_name, tensor_parallel_size
 from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, running, trie_attention
 from .budget import automatic_token_budget, is_out_of_memory
@@ -95,7 +96,7 @@ class TrieScorer:
         self._shares_layers = tensor_parallel_size(self._model) > 1
         embedding: Any = self._model.get_input_embeddings()
         self._embedding: torch.Tensor = embedding.weight
-        self._device = self._embedding.device
+        self._device = input_device(self._model)
         self.max_length = max_length
         self.attention: str = (
             ("flex" if self._device.type == "cuda" else "blockwise") if attention == "auto" else attention

@@ -90,3 +90,16 @@ def test_by_name_and_from_a_folder(evaluate: Evaluate, tmp_path: Path) -> None:
     assert ours["config"]["hf_trie"]["scorer"].startswith("token trie")
     same(ours, theirs)
     json.dumps(ours["config"]["hf_trie"])
+
+
+def test_the_published_question_is_asked_of_any_model_and_random_shots_show(evaluate: Evaluate) -> None:
+    facts = evaluate(TrieLM(tiny_model("qwen2"), tokenizer=byte_level(), max_length=LENGTH))["config"]["hf_trie"]
+    assert facts["label_tokens"] == {"isolated": ["mmlu_5shot_anatomy"], "bare": ["cmmlu_5shot_anatomy"]}
+    by_task = facts["tokens_by_task"]
+    assert set(by_task) == set(NAMES)
+    for task in ("arc_shaped", "hellaswag_shaped"):  # other shots for each document: only the options share
+        assert by_task[task]["saved_between_documents"] < 0.1 < 0.5 < by_task[task]["saved_within_documents"]
+    for task in ("first_n_shots", *NAMES[:2]):
+        assert by_task[task]["saved_between_documents"] > 0.5
+    assert by_task["several_tokens"]["saved_within_documents"] == 0
+    assert by_task["rolling"]["saved"] < 0.01  # the token before the texts

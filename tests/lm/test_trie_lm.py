@@ -15,7 +15,12 @@ from lm_eval.models.huggingface import HFLM
 from small_tokenizers import byte_level, llama_like, unigram
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-from lm_eval_baichuan.model_adapters.errors import OptionError, RequestError, UnsupportedModelError
+from lm_eval_baichuan.model_adapters.errors import (
+    NonFiniteLogitsError,
+    OptionError,
+    RequestError,
+    UnsupportedModelError,
+)
 from lm_eval_baichuan.model_adapters.lm.task_tokens import TaskTokens, count_by_task
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer
@@ -169,6 +174,20 @@ def test_mixed_precision_is_that_of_hf(folder: str, instance: Make) -> None:
     away = [abs(mine - plain) for (mine, _), (plain, _) in zip(ours, exact, strict=True)]
     assert max(away) > 1e-3  # it did compute in bfloat16
     close(ours, theirs, within=0.25)
+
+
+@pytest.mark.filterwarnings("ignore")  # of peft
+def test_nan_in_a_model_of_another_form_is_still_named(folder: str, instance: Make) -> None:
+    model = random_model("t5", vocab_size=PIECES, **T5)
+    with torch.no_grad():
+        model.get_parameter("decoder.final_layer_norm.weight")[0] = torch.nan
+    with pytest.raises(NonFiniteLogitsError):
+        TrieLM(model, tokenizer=unigram(), max_length=64).loglikelihood(requests(instance), True)
+    lm = TrieLM(folder, peft=adapter(folder), device="cpu", trie=False)
+    with torch.no_grad():
+        lm.model.get_parameter("base_model.model.model.layers.1.mlp.up_proj.weight")[0] = torch.nan
+    with pytest.raises(NonFiniteLogitsError, match=r"layers\.1\.mlp"):
+        lm.loglikelihood(requests(instance), True)
 
 
 def test_thinking_is_no_option_for_given_answers(instance: Make) -> None:
