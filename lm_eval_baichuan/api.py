@@ -207,16 +207,22 @@ def _config(name: str, hub: dict[str, Any]) -> Any:
     """The configuration of a checkpoint; stops where only the checkpoint's own Python could make one."""
     from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
+    from .model_adapters.baichuan.other_models import BAICHUAN_M1
+
     try:
         stated, _ = PreTrainedConfig.get_config_dict(name, **hub)
     except OSError as error:  # no such folder or repository, no network, no config.json
         raise CheckpointError(
             f"{name}: no checkpoint could be read ({error}). Check the name, or the folder."
         ) from error
-    if stated.get("model_type") not in CONFIG_MAPPING:
+    model_type = stated.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        found = f"{name}: config.json says model_type {model_type!r}"
+        if model_type == "baichuan_m1":
+            raise CheckpointError(f"{found}. {BAICHUAN_M1}")
         raise CheckpointError(
-            f"{name}: config.json says model_type {stated.get('model_type')!r}, which the installed transformers does "
-            "not know, and a checkpoint's own Python is never run here. Upgrade transformers, if a newer one knows it."
+            f"{found}, which the installed transformers does not know, and a checkpoint's own Python is never run "
+            "here. Upgrade transformers, if a newer one knows it."
         )
     return AutoConfig.from_pretrained(name, **hub)
 

@@ -98,6 +98,9 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "evil", "auto_map": remote}))
     with pytest.raises(CheckpointError, match="model_type 'evil'.*never run"):
         load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "baichuan_m1", "auto_map": remote}))
+    with pytest.raises(CheckpointError, match="a short convolution"):
+        load(tmp_path)
     with pytest.raises(OptionError, match="trust_remote_code"):
         load(tmp_path, trust_remote_code=True)
     assert not mark.exists()

@@ -14,6 +14,7 @@ from ..baichuan.auto_dtype import auto_dtype
 from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
+from ..baichuan.other_models import other_model
 from ..baichuan.peft_adapter import with_adapter
 from ..baichuan.quantized import read_quantization
 from ..baichuan.tokenizer_check import check_own_ids
@@ -159,17 +160,5 @@ def _check_model_type(folder: str, subfolder: str) -> None:
     """
     stated, _ = PreTrainedConfig.get_config_dict(folder, subfolder=subfolder)
     model_type = stated.get("model_type")
-    if model_type in ("baichuan", "llama"):
-        return
-    found = f"{folder}: config.json says model_type {model_type!r}"
-    if model_type == "baichuan_m1":
-        raise CheckpointError(
-            f"{found}. Baichuan-M1 mixes each token's keys and values with its neighbour's (a short convolution), and "
-            "some of its layers have a sliding window and another number of heads. No code here or in transformers "
-            "computes that, and a checkpoint's own Python is never run here. Baichuan-M2 and M3 are of Qwen's form: "
-            "use --model hf-trie for them."
-        )
-    raise CheckpointError(
-        f"{found}; --model baichuan reads 'baichuan', and 'llama' for fine-tunes saved in that form. Use --model "
-        "hf-trie, which reads every other causal model (Baichuan-M2 and M3 too) with the same label tokens and trie."
-    )
+    if model_type not in ("baichuan", "llama"):
+        raise other_model(f"{folder}: config.json says model_type {model_type!r}", model_type)

@@ -21,6 +21,7 @@ from lm_eval_baichuan.model_adapters.errors import (
     RequestError,
     UnsupportedModelError,
 )
+from lm_eval_baichuan.model_adapters.lm.run_facts import RunFacts
 from lm_eval_baichuan.model_adapters.lm.task_tokens import TaskTokens, count_by_task
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer
@@ -244,6 +245,14 @@ def test_tokens_by_task_are_those_of_the_task_alone() -> None:
         "saved_within_documents": round(1 - 20 / 48, 4),
         "saved_between_documents": 0.0,
     }
+
+
+def test_several_processes_add_up_what_they_counted() -> None:
+    parts = [RunFacts(), RunFacts()]
+    parts[0].add_tokens({"one": TaskTokens(9, 6, 3), "two": TaskTokens(4, 4, 4)})
+    parts[1].add_tokens({"one": TaskTokens(1, 1, 1)})
+    total = RunFacts.sum(parts)
+    assert total.tokens_by_task == {"one": TaskTokens(10, 7, 4), "two": TaskTokens(4, 4, 4)}
 
 
 def test_the_results_say_what_each_task_shared(instance: Make) -> None:
