@@ -247,7 +247,7 @@ def test_context_length_comes_from_the_checkpoint(write_checkpoint: Write) -> No
         ("qwen3_moe", r"model_type 'qwen3_moe'.*Use --model hf-trie.*Baichuan-M2 and M3"),
         ("baichuan_m1", r"model_type 'baichuan_m1'\. Baichuan-M1 mixes .*\(a short convolution\).*sliding window"),
         ("unheard_of", r"model_type 'unheard_of'.*Use --model hf-trie"),
-        (None, r"model_type None"),
+        (None, r"model_type is None"),
     ],
 )
 def test_another_model_type_is_refused(write_checkpoint: Write, model_type: str | None, said: str) -> None:
