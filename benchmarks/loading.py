@@ -3,9 +3,9 @@
     python benchmarks/loading.py [--gigabytes 4] [--shard-gigabytes 1] [--keep FOLDER] [--json FILE]
 
 Writes random float32 weights on the spot, in each form that checkpoints come in, and loads each in a fresh process,
-once as it is and once into bfloat16. What counts is the peak of that process's resident memory, mapped files included,
-over what the interpreter and its libraries took before, less the model itself where it lies in memory afterwards.
-Allowed are the largest shard and 1 GB.
+once as it is and once into bfloat16. What counts is the peak of that process's anonymous memory (pages of mapped files
+can be taken back at any time) over what the interpreter and its libraries took before, less the model itself where it
+lies there afterwards. Allowed are the largest shard and 1 GB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +65,31 @@ def write_checkpoint(folder: Path, form: str, size: float, shard_size: float) ->
         (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
 
 
-def resident(field: str) -> int:
-    """Bytes of this process: ``VmRSS`` now, ``VmHWM`` at most so far, ``RssAnon`` without mapped files."""
+def anonymous() -> int:
+    """Bytes of this process's resident memory, without pages of mapped files."""
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
+        if line.startswith("RssAnon:"):
             return 1024 * int(line.split()[1])
-    raise RuntimeError(f"/proc/self/status has no {field}; this benchmark needs Linux.")
+    raise RuntimeError("/proc/self/status has no RssAnon; this benchmark needs Linux.")
+
+
+@contextmanager
+def peak_watched() -> Iterator[list[int]]:
+    """The largest `anonymous()` inside the block, in a list of one number."""
+    peak, done = [anonymous()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.001):
+            peak[0] = max(peak[0], anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        watcher.join()
+        peak[0] = max(peak[0], anonymous())
 
 
 def measure(folder: str, dtype: str) -> dict[str, float]:
@@ -77,11 +99,11 @@ def measure(folder: str, dtype: str) -> dict[str, float]:
     from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM
 
     torch.set_num_threads(1)
-    before, start = resident("VmRSS"), time.perf_counter()
-    model = BaichuanForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), device_map={"": "cpu"})
+    before, start = anonymous(), time.perf_counter()
+    with peak_watched() as watched:
+        model = BaichuanForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), device_map={"": "cpu"})
     seconds = time.perf_counter() - start
-    after = resident("VmRSS")  # mapped weights that no copy was needed for are not in memory yet, or no more
-    peak = resident("VmHWM")
+    after, [peak] = anonymous(), watched  # mapped weights that no copy was needed for lie in the file
     model_bytes = sum(tensor.nbytes for tensor in model.state_dict().values())
     files = [file.stat().st_size for pattern in ("*.bin", "*.safetensors") for file in Path(folder).glob(pattern)]
     return {

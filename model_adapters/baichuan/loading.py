@@ -16,7 +16,7 @@ from .checkpoint import HUB_ARGUMENTS
 from .config_values import read_generation_config
 from .ignored_values import ignored_config
 from .loading_options import check_options
-from .stored_tensors import StoredTensors
+from .stored_tensors import tensor_readers
 from .tensor_check import check_loading_report, check_quantized_tensors, check_tensors
 from .weight_files import Shape, weight_files
 
@@ -96,9 +96,5 @@ def _expected_tensors(
 
 def _zero_biases(folder: str, names: Any) -> list[str]:
     """Those of the named tensors that are biases of zeros: AutoGPTQ gave every layer one."""
-    stored = StoredTensors(weight_files(folder))
-    try:
-        biases = [name for name in names if name.endswith(".bias") and name in stored.by_name]
-        return [name for name in biases if not stored.by_name[name][...].any()]
-    finally:
-        stored.close()
+    read = tensor_readers(weight_files(folder))
+    return [name for name in names if name.endswith(".bias") and name in read and not read[name]().any()]

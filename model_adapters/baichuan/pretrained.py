@@ -15,7 +15,6 @@ from .configuration import BaichuanConfig
 from .family import settle_family
 from .loading import ROTARY_BUFFERS, load_checked
 from .quantized import check_quantized, read_quantization
-from .stored_tensors import StoredTensors
 
 logger = logging.getLogger(__name__)
 
@@ -72,20 +71,3 @@ class BaichuanPreTrainedModel(PreTrainedModel):
             check_quantized(loaded)
         loaded.config.name_or_path = str(pretrained_model_name_or_path)
         return model
-
-    @staticmethod
-    def _load_pretrained_model(
-        model: Any, state_dict: Any, checkpoint_files: Any, load_config: Any, *args: Any, **kwargs: Any
-    ) -> Any:
-        """Hands transformers tensors that leave no second copy in memory; all else is its own."""
-        if state_dict is not None or not checkpoint_files or load_config.disable_mmap:
-            return PreTrainedModel._load_pretrained_model(
-                model, state_dict, checkpoint_files, load_config, *args, **kwargs
-            )
-        stored = StoredTensors(checkpoint_files)
-        try:
-            return PreTrainedModel._load_pretrained_model(
-                model, stored.by_name, checkpoint_files, load_config, *args, **kwargs
-            )
-        finally:
-            stored.close()

@@ -113,16 +113,10 @@ LEANS = (
         True,
     ),
     Lean(
-        f"{_MODEL}._load_pretrained_model",
-        "baichuan.pretrained overrides it, to hand over tensors that leave no second copy in memory",
-        ("model", "state_dict", "checkpoint_files", "load_config"),
-    ),
-    Lean(
         "transformers.utils.peft_utils:find_adapter_config_file",
         "baichuan.loading has it look for an adapter in a folder that is not there",
         ("model_id", "subfolder"),
     ),
-    Lean("transformers.modeling_utils:LoadStateDictConfig.disable_mmap", "baichuan.pretrained obeys it"),
     Lean(
         f"{_MODEL}._get_resized_lm_head",
         "baichuan.modeling overrides it, so that a NormHead with more rows stays one",

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from ..baichuan.configuration import BaichuanConfig
 from ..baichuan.modeling import BaichuanForCausalLM
-from ..baichuan.stored_tensors import StoredTensors
+from ..baichuan.stored_tensors import tensor_readers
 from ..baichuan.tokenization import BaichuanTokenizer
 from ..baichuan.weight_files import weight_files
 from ..errors import CheckpointError
-from .write import llama_tensors, stored_tensors
+from .write import llama_tensors
 
 # Text of every kind that a vocabulary treats in its own way: words, runs of spaces, line ends, digits, markup, rare
 # characters that fall back to bytes, half-width and full-width forms, combining characters.
@@ -42,17 +42,15 @@ def check_tensors_equal(source: Path, written: Path, config: BaichuanConfig) -> 
     Raises:
         CheckpointError: One differs, is missing, or is one too many.
     """
-    stored_llama = StoredTensors(weight_files(written))
-    left = dict(stored_llama.by_name)
+    left = tensor_readers(weight_files(written))
     count = len(left)
     with tqdm(total=count, desc="Comparing tensors", unit="tensor") as bar:
-        for stored, tensor in stored_tensors(source):
-            for name, values in llama_tensors(stored, tensor, norm_head=bool(config.norm_head)).items():
+        for stored, read in tensor_readers(weight_files(source)).items():
+            for name, values in llama_tensors(stored, read(), norm_head=bool(config.norm_head)).items():
                 found = left.pop(name, None)
-                if found is None or not torch.equal(values, found[...]):
+                if found is None or not torch.equal(values, found()):
                     raise CheckpointError(f"{written}: {name} is not what was written. The disk may be failing.")
                 bar.update()
-    stored_llama.close()
     if left:
         raise CheckpointError(f"{written}: {', '.join(sorted(left)[:12])} came from nowhere. Please report this.")
     return count

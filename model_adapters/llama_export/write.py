@@ -23,7 +23,7 @@ from ..baichuan.checkpoint import modelling_source
 from ..baichuan.configuration import BaichuanConfig
 from ..baichuan.family import settle_family
 from ..baichuan.modeling import BaichuanForCausalLM
-from ..baichuan.stored_tensors import StoredTensors
+from ..baichuan.stored_tensors import tensor_readers
 from ..baichuan.tensor_check import check_tensors
 from ..baichuan.tokenization import BaichuanTokenizer
 from ..baichuan.weight_files import weight_files
@@ -108,16 +108,6 @@ def llama_tensors(name: str, tensor: torch.Tensor, *, norm_head: bool) -> dict[s
     return {name: tensor.contiguous()}
 
 
-def stored_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and values of every tensor of a checkpoint, one at a time."""
-    stored = StoredTensors(weight_files(folder))
-    try:
-        for name, tensor in list(stored.by_name.items()):
-            yield name, tensor[...]
-    finally:
-        stored.close()
-
-
 @contextmanager
 def complete_or_nothing(destination: Path, *, needed: int) -> Iterator[Path]:
     """A folder beside `destination` that becomes it at the end, and goes away if anything fails.
@@ -167,7 +157,8 @@ def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.
         held = 0
 
     with tqdm(total=weights_size(source), unit="B", unit_scale=True, desc="Writing Llama weights") as bar:
-        for name, tensor in stored_tensors(source):
+        for name, read in tensor_readers(weight_files(source)).items():
+            tensor = read()
             for llama_name, values in llama_tensors(name, tensor, norm_head=bool(config.norm_head)).items():
                 if held and held + values.nbytes > SHARD_BYTES:
                     flush()
