@@ -26,7 +26,7 @@ HEAD_PLAN = {"lm_head": "colwise_gather_output"}
 
 
 def available_plan(plan: dict[str, str]) -> dict[str, str] | None:
-    """Returns `plan` where the installed transformers can split a packed projection in three, else None."""
+    """Returns `plan` where the installed torch can work on several devices, else None."""
     return plan if packed_projection_style(W_PACK_STYLE, parts=3) else None
 
 

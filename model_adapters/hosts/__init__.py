@@ -14,10 +14,8 @@ class Lean(NamedTuple):
         where: ``module:Class.attribute``.
         who: Which module of ours leans on it, and for what.
         parameters: Of a function: those that we pass or take, in the host's order.
-        optional: Whether the code copes with its absence, in older releases for instance.
     """
 
     where: str
     who: str
     parameters: tuple[str, ...] = ()
-    optional: bool = False

@@ -58,17 +58,14 @@ def packed_projection_style(name: str, parts: int) -> bool:
         parts: How many projections are packed.
 
     Returns:
-        Whether the installed transformers can do it; older releases only split in two.
+        Whether it could be done: not every build of torch can work on several devices.
     """
     if not torch.distributed.is_available():
         return False
-    try:
-        from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
+    from transformers.distributed.tensor_parallel import ALL_PARALLEL_STYLES, PackedColwiseParallel
 
-        style: Any = PackedColwiseParallel(split_factor=parts)
-    except (ImportError, TypeError):
-        return False
     if name not in ALL_PARALLEL_STYLES:
+        style: Any = PackedColwiseParallel(split_factor=parts)
         ALL_PARALLEL_STYLES.register(name, style)
     return True
 
@@ -105,12 +102,11 @@ LEANS = (
     ),
     Lean(f"{_MODEL}._tp_size", "trie_scorer and lm read over how many devices the layers are split"),
     Lean(f"{_MODEL}._tp_plan", "baichuan.modeling states how the head is split"),
-    Lean(f"{_PARALLEL}:PackedColwiseParallel", "baichuan.tensor_parallel splits W_pack by it", ("split_factor",), True),
+    Lean(f"{_PARALLEL}:PackedColwiseParallel", "baichuan.tensor_parallel splits W_pack by it", ("split_factor",)),
     Lean(
         f"{_PARALLEL}:ALL_PARALLEL_STYLES.register",
         "baichuan.tensor_parallel adds W_pack's style",
         ("key", "value"),
-        True,
     ),
     Lean(
         "transformers.utils.peft_utils:find_adapter_config_file",

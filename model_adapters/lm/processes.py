@@ -63,8 +63,8 @@ def check_tensor_parallel(config: Any, peft: str | None, options: dict[str, Any]
         return
     if isinstance(config, BaichuanConfig) and config.base_model_tp_plan is None:
         raise CheckpointError(
-            "tp_plan: the installed transformers cannot split the packed projection W_pack in three. Upgrade "
-            "transformers, or use parallelize=True, which puts whole blocks on each device."
+            "tp_plan: the installed torch was built without torch.distributed, which splits layers over devices. "
+            "Install one that has it, or use parallelize=True, which puts whole blocks on each device."
         )
     if peft:
         raise CheckpointError("tp_plan does not split an adapter. Merge it into the weights, or use parallelize=True.")

@@ -27,8 +27,6 @@ def check(lean: Lean) -> None:
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        if lean.optional:
-            return
         raise Moved(told) from error
     for name in path.split("."):
         found = _attribute(found, name, told)

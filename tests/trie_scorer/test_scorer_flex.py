@@ -22,8 +22,8 @@ def fresh_compiler() -> Iterator[None]:
 
 
 @needs_compiler
-# PyTorch's own compiler uses what it deprecates.
-@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+# Words of PyTorch's compiler about itself, and about Python 3.13.0.
+@pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:Guards may run slower:RuntimeWarning")
 @pytest.mark.parametrize("family", ["baichuan2-7b", "baichuan1-13b", "llama-grouped"])
 def test_flex_on_cpu(family: str) -> None:
     model = tiny_model(family)
