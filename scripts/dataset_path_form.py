@@ -162,8 +162,8 @@ def _readme(folder: str, home: Home) -> str:
 The hub set `{home.repository}`, with `dataset_path`.
 
 The candidates are the letters as a model encodes them behind the prompt, and prompts are asked whole. Baichuan's
-published figures rank other tokens of the same letters, and its scripts for MMLU and CMMLU drop shots from long prompts:
-**a score of this task is not the published one.**
+published figures rank other tokens of the same letters, and the scripts for MMLU and CMMLU drop shots from long
+prompts: **a score of this task is not the published one.**
 
 """
     return text.replace("### Checklist\n", f"{data}### Checklist\n", 1)

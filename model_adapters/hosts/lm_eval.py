@@ -81,6 +81,7 @@ LEANS = (
         ("token_list", "prefix_token", "max_seq_len", "context_len"),
     ),
     Lean("lm_eval.utils:make_disjoint_window", "lm.trie_lm cuts whole texts by it", ("pair",)),
+    Lean(f"{TASK_MANAGER}:TaskManager", "lm_eval_baichuan.registration asks its module what lm-eval discovers"),
     Lean(f"{TASK_INDEX}:TaskIndex.build", "lm_eval_baichuan.registration adds our tasks in it", ("paths",)),
     Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
     Lean(
