@@ -37,7 +37,7 @@ class CheckoutFinder:
         return PathFinder.find_spec(name, [CHECKOUT]) if name in ROOMS else None
 
 
-sys.meta_path.append(CheckoutFinder)
+sys.meta_path.insert(0, CheckoutFinder)  # before the links that scripts/rooms makes for type checkers are seen
 '''
 
 
@@ -59,7 +59,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 self._write("bridge.pth", f"import _lm_eval_baichuan_checkout\n{START_BRIDGE}"): "lm_eval_baichuan.pth",
             }
         else:
-            build_data["force_include"] |= {str(Path(self.root, folder)): room for folder, room in ROOMS.items()}
+            for folder, room in ROOMS.items():  # file by file, without the links that scripts/rooms makes
+                parts = [part for part in Path(self.root, folder).iterdir() if not part.is_symlink()]
+                build_data["force_include"] |= {str(part): f"{room}/{part.name}" for part in parts}
             build_data["force_include"][self._write("bridge.pth", START_BRIDGE)] = "lm_eval_baichuan.pth"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:

@@ -1,7 +1,9 @@
-"""Registers this package's model and tasks with a lm-eval that does not discover them.
+"""Registers this package's models and tasks with a lm-eval that does not discover them.
 
-Both functions read the entry points that ``pyproject.toml`` declares, so a lm-eval that reads them itself sees exactly
-the same; both do nothing there, and nothing when called again.
+There are three kinds of lm-eval: releases up to 0.4.13 discover no plugins, later ones discover models, and discovering
+tasks too is proposed. So there is one function for each half. Both read the entry points that ``pyproject.toml``
+declares, so a lm-eval that reads them itself sees exactly the same; each does nothing where lm-eval discovers its half,
+and nothing when called again.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ def add_task_directories() -> None:
         RuntimeError: this lm-eval builds its index of tasks in a way that we don't know.
     """
     index = task_index()
+    if index is None:
+        return  # this lm-eval reads the group itself
     build = index.TaskIndex.build
     if hasattr(build, "plugin_directories"):
         return

@@ -1,8 +1,9 @@
 """The start-up bridge: makes the stock ``lm_eval`` command find this package's model and tasks.
 
-Releases of lm-eval up to 0.4.13 discover no plugins. So ``lm_eval_baichuan.pth`` imports this module in every Python
-process of the environment, and this module waits for lm-eval: it adds a finder that finds nothing itself, but lets
-:mod:`.registration` follow the import of the two lm-eval modules that it completes.
+Releases of lm-eval up to 0.4.13 discover no plugins, and later ones no tasks. So ``lm_eval_baichuan.pth`` imports this
+module in every Python process of the environment, and this module waits for lm-eval: it adds a finder that finds
+nothing itself, but lets :mod:`.registration` follow the import of the two lm-eval modules that it completes, and tell
+by them what this lm-eval does itself.
 
 Because it runs everywhere, it imports nothing but ``os`` and ``sys``, does nothing until lm-eval is imported, and lets
 no exception out. ``LM_EVAL_BAICHUAN_NO_BRIDGE=1`` switches it off.
@@ -20,7 +21,7 @@ SWITCH_OFF = "LM_EVAL_BAICHUAN_NO_BRIDGE"
 FOLLOWED = {
     # a module of lm-eval: the function of .registration that completes it
     "lm_eval.models": "register_models",
-    "lm_eval.tasks._index": "add_task_directories",
+    "lm_eval.tasks.manager": "add_task_directories",
 }
 
 

@@ -1,18 +1,31 @@
-"""The host's own command line sees the model and the tasks, and every other process is left alone."""
+"""The host's own command line sees the models and the tasks, and every other process is left alone.
+
+The tests hold on every lm-eval, whatever it discovers by itself; `lm_eval_hosts` makes the kinds to be expected.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import lm_eval
 import pytest
+from lm_eval_hosts import (
+    DISCOVERS_MODELS,
+    DISCOVERS_TASKS,
+    HOSTS,
+    POSSIBLE_HOSTS,
+    change,
+    copy_lm_eval,
+    make_host,
+)
 
 import lm_eval_baichuan
 
@@ -52,25 +65,6 @@ def small_lm_eval(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_lm_eval(tmp_path_factory.mktemp("small"))
 
 
-def copy_lm_eval(into: Path) -> Path:
-    source = Path(str(lm_eval.__file__)).parent
-
-    def leave_out(folder: str, names: list[str]) -> set[str]:
-        skipped = {"__pycache__"}
-        if Path(folder) == source / "tasks":
-            skipped |= {name for name in names if Path(folder, name).is_dir() and name != "hellaswag"}
-        return skipped
-
-    shutil.copytree(source, into / "lm_eval", ignore=leave_out)
-    return into
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{file}: {old!r} stands there {text.count(old)} times"
-    file.write_text(text.replace(old, new), encoding="utf-8")
-
-
 # ------------------------------------------------------------------------------------------------- the command line
 
 
@@ -99,7 +93,7 @@ def test_lm_eval_validates_our_tasks(small_lm_eval: Path) -> None:
 def test_module_command_line_needs_no_bridge(small_lm_eval: Path) -> None:
     validate = ["validate", "--tasks", GROUPS[0]]
     without = run("-m", "lm_eval", *validate, path=small_lm_eval, bridge=False)
-    assert (without.returncode, "Tasks not found" in without.stdout) == (1, True), without.stderr
+    assert ("Tasks not found" in without.stdout) is not DISCOVERS_TASKS, without.stderr
     module = run("-m", "lm_eval_baichuan", *validate, path=small_lm_eval, bridge=False)
     assert (module.returncode, "All tasks found and valid" in module.stdout) == (0, True), module.stderr
     both = run("-m", "lm_eval_baichuan", *validate, path=small_lm_eval)
@@ -182,7 +176,7 @@ register_models()
 add_task_directories()
 print(before == (TaskIndex.build, dict(model_registry.items())), "baichuan" in model_registry)
 """
-    assert evaluate(code, path=small_lm_eval) == "True True"
+    assert evaluate(code, path=small_lm_eval) == f"True {not DISCOVERS_MODELS}"
 
 
 def test_every_yaml_file_is_indexed() -> None:
@@ -216,13 +210,16 @@ def test_include_path_wins_over_ours_and_ours_over_lm_evals(small_lm_eval: Path,
 
 def test_include_defaults_false_means_only_what_the_caller_names(small_lm_eval: Path, tmp_path: Path) -> None:
     (tmp_path / "theirs.yaml").write_text("task: theirs\ndataset_path: none\noutput_type: multiple_choice\n")
-    found = evaluate(index_code(f"include_path={str(tmp_path)!r}, include_defaults=False"), path=small_lm_eval)
-    assert found == "False False 1"
+    code = index_code(f"include_path={str(tmp_path)!r}, include_defaults=False")
+    found = evaluate(code, path=small_lm_eval)
+    assert found == evaluate(code, path=small_lm_eval, bridge=False)
+    if not DISCOVERS_TASKS:  # where lm-eval does, it takes them to be no defaults
+        assert found == "False False 1"
 
 
 def test_our_folder_as_include_path_is_not_scanned_twice(small_lm_eval: Path) -> None:
     done = run("-c", index_code(f"include_path={str(TASKS)!r}"), path=small_lm_eval)
-    assert (done.returncode, "overrides existing task" in done.stderr) == (0, False), done.stderr
+    assert (done.returncode, "overrides existing task" in done.stderr) == (0, DISCOVERS_TASKS), done.stderr
 
 
 def test_listing_tasks_imports_nothing_heavy_because_of_us(small_lm_eval: Path) -> None:
@@ -259,6 +256,7 @@ def test_the_environment_variable_switches_the_bridge_off() -> None:
     assert (evaluate(code), evaluate(code, bridge=False)) == ("True", "False")
 
 
+@pytest.mark.skipif(DISCOVERS_TASKS, reason="this lm-eval finds the tasks itself")
 def test_an_lm_eval_that_indexes_otherwise_still_runs(tmp_path: Path) -> None:
     changed = copy_lm_eval(tmp_path)
     index = changed / "lm_eval" / "tasks" / "_index.py"
@@ -271,6 +269,7 @@ def test_an_lm_eval_that_indexes_otherwise_still_runs(tmp_path: Path) -> None:
     assert "expected a static method TaskIndex.build(paths, …)" in module.stderr
 
 
+@pytest.mark.skipif(DISCOVERS_MODELS, reason="this lm-eval finds the models itself")
 def test_a_registry_that_refuses_us_keeps_lm_evals_models(tmp_path: Path) -> None:
     changed = copy_lm_eval(tmp_path)
     with (changed / "lm_eval" / "models" / "__init__.py").open("a") as models:
@@ -280,41 +279,76 @@ def test_a_registry_that_refuses_us_keeps_lm_evals_models(tmp_path: Path) -> Non
     assert "lm-eval-baichuan could not register itself" in done.stderr
 
 
-def test_it_stands_aside_where_lm_eval_discovers_plugins_itself(tmp_path: Path) -> None:
-    # Upstream after 0.4.13 (docs/plugins.md): load_plugins(group, registry) keeps each entry point unimported, skips
-    # names that are taken, and runs when a name is looked up. The same for tasks, between defaults and include_path.
-    changed = copy_lm_eval(tmp_path)
-    change(
-        changed / "lm_eval" / "api" / "registry.py",
-        "        import lm_eval.models  # noqa: F401\n",
-        '        import lm_eval.models  # noqa: F401\n    load_plugins("lm_eval.models", model_registry)\n',
-    )
-    with (changed / "lm_eval" / "api" / "registry.py").open("a") as registry:
-        registry.write(
-            """
-def load_plugins(group, registry):
-    for entry_point in md.entry_points(group=group):
-        if entry_point.name not in registry:
-            registry.register(entry_point.name, target=entry_point)
-"""
-        )
-    change(
-        changed / "lm_eval" / "tasks" / "manager.py",
-        "        if include_path:\n            all_paths += [",
-        """        import importlib.metadata, importlib.util
-        for entry_point in importlib.metadata.entry_points(group="lm_eval.tasks"):
-            spec = importlib.util.find_spec(entry_point.module)
-            all_paths += [Path(location) for location in spec.submodule_search_locations]
-        if include_path:
-            all_paths += [""",
-    )
-    code = """
+# --------------------------------------------------------------------------------------- what each lm-eval discovers
+
+WHAT_A_HOST_SEES = """
+import importlib.metadata, json, logging, sys
+
+warned = []
+logging.getLogger("lm_eval").addHandler(handler := logging.Handler())
+handler.emit = lambda record: warned.append(record.getMessage())
 from lm_eval.api.registry import get_model, model_registry
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._index import TaskIndex
+
 get_model("dummy")
-print(type(model_registry._objs["baichuan"]).__name__)
+entry_points = importlib.metadata.distribution("lm-eval-baichuan").entry_points
+ours = [entry_point.name for entry_point in entry_points.select(group="lm_eval.models")]
+kept = {name: type(model_registry._objs.get(name)).__name__ for name in ours}
+index = TaskManager().task_index
+tasks = [name for name, entry in index.items() if str(entry.yaml_path).startswith(sys.argv[1])]
+theirs = TaskManager(include_path=sys.argv[2]).task_index["ceval_5shot"].yaml_path
+print(json.dumps({
+    "kept": kept, "tasks": len(tasks), "theirs": str(theirs),
+    "wrapped": hasattr(TaskIndex.build, "plugin_directories"), "warned": warned,
+    "models": [get_model(name).__name__ for name in ("hf", *ours)],
+}))
 """
-    assert evaluate(code, path=changed) == "EntryPoint"  # lm-eval's own entry, not our text
-    done = run("-c", index_code(""), path=changed)
-    assert done.returncode == 0 and "overrides existing task" not in done.stderr, done.stderr
-    assert done.stdout == run("-c", index_code(""), path=changed, bridge=False).stdout
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's task with the name of one of ours."""
+    file = tmp_path_factory.mktemp("theirs") / "theirs.yaml"
+    file.write_text("task: ceval_5shot\ndataset_path: none\noutput_type: multiple_choice\n")
+    return file
+
+
+def what_it_sees(host: Path, theirs: Path, bridge: bool) -> dict[str, Any]:
+    done = run("-c", WHAT_A_HOST_SEES, str(TASKS), str(theirs.parent), path=host, bridge=bridge)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return seen
+
+
+@pytest.mark.parametrize("kind", POSSIBLE_HOSTS)
+def test_every_lm_eval_sees_our_models_and_tasks_once_and_we_stand_aside_where_it_finds_them(
+    kind: str, theirs: Path, tmp_path: Path
+) -> None:
+    discovers_models, discovers_tasks = HOSTS[kind]
+    seen = what_it_sees(make_host(kind, tmp_path), theirs, bridge=True)
+    assert set(seen["kept"].values()) == {"EntryPoint" if discovers_models else "str"}  # lm-eval's entry, or our text
+    assert seen["models"][:2] == ["HFLM", "BaichuanLM"]
+    assert seen["tasks"] == len(list(TASKS.glob("**/*.yaml")))
+    assert seen["wrapped"] is not discovers_tasks
+    assert seen["theirs"] == str(theirs)
+    # The user's task overrides ours, which lm-eval says; nothing else is there twice.
+    assert [line for line in seen["warned"] if "overrides" in line and str(theirs) not in line] == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in POSSIBLE_HOSTS if kind != "none"])
+def test_without_the_bridge_a_lm_eval_sees_the_half_that_it_discovers(kind: str, theirs: Path, tmp_path: Path) -> None:
+    discovers_tasks = HOSTS[kind][1]
+    seen = what_it_sees(make_host(kind, tmp_path), theirs, bridge=False)
+    assert set(seen["kept"].values()) == {"EntryPoint"}
+    assert seen["models"][:2] == ["HFLM", "BaichuanLM"]
+    assert seen["tasks"] == (len(list(TASKS.glob("**/*.yaml"))) if discovers_tasks else 0)
+
+
+@pytest.mark.skipif("none" not in POSSIBLE_HOSTS, reason="this lm-eval discovers plugins itself")
+def test_a_lm_eval_that_finds_our_folder_under_a_name_we_do_not_know_scans_it_once(tmp_path: Path) -> None:
+    manager = make_host("both", tmp_path) / "lm_eval" / "tasks" / "manager.py"
+    manager.write_text(manager.read_text("utf-8").replace("discover_plugin_task_paths", "folders_of_plugins"), "utf-8")
+    done = run("-c", index_code(""), path=tmp_path)
+    assert (done.returncode, "overrides existing task" in done.stderr) == (0, False), done.stderr
     assert Path(done.stdout.split()[0]).is_relative_to(TASKS)

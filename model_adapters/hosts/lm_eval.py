@@ -15,6 +15,9 @@ from . import Lean
 MODELS = "lm_eval.models"
 """The module whose import fills lm-eval's registry of models."""
 
+TASK_MANAGER = "lm_eval.tasks.manager"
+"""The module that decides which folders hold tasks."""
+
 TASK_INDEX = "lm_eval.tasks._index"
 """The module that finds tasks in folders."""
 
@@ -26,9 +29,10 @@ def model_registry() -> Any | None:
     return None if hasattr(registry, "load_plugins") else registry.model_registry
 
 
-def task_index() -> Any:
-    """The module of `TaskIndex`."""
-    return importlib.import_module(TASK_INDEX)
+def task_index() -> Any | None:
+    """The module of `TaskIndex`; None where lm-eval reads the entry points itself."""
+    manager = importlib.import_module(TASK_MANAGER)
+    return None if hasattr(manager, "discover_plugin_task_paths") else importlib.import_module(TASK_INDEX)
 
 
 def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -77,6 +81,7 @@ LEANS = (
         ("token_list", "prefix_token", "max_seq_len", "context_len"),
     ),
     Lean("lm_eval.utils:make_disjoint_window", "lm.trie_lm cuts whole texts by it", ("pair",)),
+    Lean(f"{TASK_MANAGER}:TaskManager", "lm_eval_baichuan.registration asks its module what lm-eval discovers"),
     Lean(f"{TASK_INDEX}:TaskIndex.build", "lm_eval_baichuan.registration adds our tasks in it", ("paths",)),
     Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
     Lean(
