@@ -66,32 +66,23 @@ class BaichuanConfig(PreTrainedConfig):
         super().__post_init__(**{key: value for key, value in kwargs.items() if key in useful})
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
-        """Reads a checkpoint's config.json; arguments as for transformers.
-
-        Raises:
-            CheckpointError: A value is missing, of a wrong type or out of range.
-        """
-        kwargs.setdefault("name_or_path", str(pretrained_model_name_or_path))
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
-    @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """Makes a configuration of what a config.json says, and of keyword arguments that override it.
 
+        The file's own values are checked when a model is loaded by them: `AutoTokenizer` comes here too, and takes a
+        tokenizer of another class where this stops.
+
         Raises:
-            CheckpointError: A value is missing, of a wrong type or out of range.
+            CheckpointError: Transformers cannot make one of the values, or an argument is of a wrong type or range.
         """
-        name = kwargs.get("name_or_path")
-        where = f"{name}/config.json" if name else "this configuration"
-        check_values(config_dict, cls.model_type, where=where, whole=bool(name))
         check_values(kwargs, cls.model_type, where="the options (--model_args)")
-        if kwargs.get("quantization_config", where) is None:  # not given; transformers would take the stored one away
+        if kwargs.get("quantization_config", cls) is None:  # not given; transformers would take the stored one away
             del kwargs["quantization_config"]
         try:
             return super().from_dict(config_dict, **kwargs)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{where}: transformers cannot read it ({error}).") from error
+            where = kwargs.get("name_or_path") or config_dict.get("_name_or_path") or "a checkpoint"
+            raise CheckpointError(f"config.json of {where}: transformers cannot read it ({error}).") from error
 
     def to_dict(self) -> dict[str, Any]:
         """All values by key, as config.json has them; those that are ignored stay in it."""

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from .checkpoint import HUB_ARGUMENTS, hub_arguments, local_checkpoint, modelling_source
+from .config_values import read_config
 from .configuration import BaichuanConfig
 from .family import settle_family
 from .loading import ROTARY_BUFFERS, load_checked
@@ -56,6 +57,7 @@ class BaichuanPreTrainedModel(PreTrainedModel):
             return super().from_pretrained(pretrained_model_name_or_path, *args, config=config, **kwargs)
         folder = local_checkpoint(pretrained_model_name_or_path, **hub_arguments(kwargs))
         kwargs = {name: value for name, value in kwargs.items() if name not in HUB_ARGUMENTS}
+        read_config(folder)
         if not isinstance(config, BaichuanConfig):
             config, kwargs = BaichuanConfig.from_pretrained(config or folder, return_unused_kwargs=True, **kwargs)
         settle_family(config, where=str(pretrained_model_name_or_path), source=modelling_source(folder))
