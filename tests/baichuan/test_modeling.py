@@ -55,9 +55,9 @@ def test_golden_logits_through_cache_and_padding(golden_dir: Path, name: str) ->
 
     first = model(ids[None, :10], use_cache=True)
     parts = [first.logits[0]]
-    cache = first.past_key_values
+    cache = first[CACHE_KEYWORD]
     for start, stop in ((10, 11), (11, 12), (12, 33)):
-        step = model(ids[None, start:stop], past_key_values=cache, use_cache=True)
+        step = model(ids[None, start:stop], use_cache=True, **{CACHE_KEYWORD: cache})
         parts.append(step.logits[0])
     torch.testing.assert_close(torch.cat(parts), expected, atol=2e-4, rtol=0)
 
