@@ -90,7 +90,7 @@ def read_examples(file: str, data_dir: str | None) -> list[dict[str, Any]]:
         for field, kind in kinds.items():
             if not isinstance(example, dict) or not isinstance(example.get(field), kind):
                 found = repr(example.get(field, "nothing")) if isinstance(example, dict) else repr(example)
-                raise ValueError(
+                raise ValueError(  # noqa: TRY004  # a file that is wrong, not an argument
                     f"{source}, example {number}, field {field!r}: {kind.__name__} expected, found {found[:60]}. "
                     "Correct the row."
                 )
