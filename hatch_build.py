@@ -59,8 +59,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 self._write("bridge.pth", f"import _lm_eval_baichuan_checkout\n{START_BRIDGE}"): "lm_eval_baichuan.pth",
             }
         else:
-            for folder, room in ROOMS.items():  # file by file, without the links that scripts/rooms makes
-                parts = [part for part in Path(self.root, folder).iterdir() if not part.is_symlink()]
+            for folder, room in ROOMS.items():  # without the links of scripts/rooms, and the settings of ruff
+                parts = [p for p in Path(self.root, folder).iterdir() if not p.is_symlink() and p.name != "ruff.toml"]
                 build_data["force_include"] |= {str(part): f"{room}/{part.name}" for part in parts}
             build_data["force_include"][self._write("bridge.pth", START_BRIDGE)] = "lm_eval_baichuan.pth"
 

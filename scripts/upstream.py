@@ -8,7 +8,7 @@
 Copies a folder into lm-eval as it is released, in an environment that has lm-eval and not this package. There it runs
 lm-eval's tests/test_tasks.py on every task of the folder, ruff by lm-eval's rules and at its line length, and
 the hooks of its pre-commit configuration that look into lm_eval/tasks, and prints the row for lm-eval's table of tasks.
-Everything is kept in .upstream/ and used again by the next run.
+Everything is kept in .upstream/ and used again by the next run; one run at a time.
 """
 
 from __future__ import annotations

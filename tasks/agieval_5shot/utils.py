@@ -15,7 +15,9 @@ from typing import Any
 
 import datasets
 import jinja2
+
 from lm_eval.api.samplers import ContextSampler
+
 
 REPOSITORY = "ruixiangcui/AGIEval"
 COMMIT = "84ab72d94318290aad2e4ec820d535a95a1f7552"
@@ -70,11 +72,22 @@ def load(
         for line in four_options
         if len(line["label"]) == 1 and line["label"][0] in LETTERS
     ]
-    for kind, found in (("all", lines), ("four_options", four_options), ("single", single)):
-        check_row_count(found, rows[kind], f"AGIEval {file}, {kind.replace('_', ' ')}", own_data=own_data)
+    for kind, found in (
+        ("all", lines),
+        ("four_options", four_options),
+        ("single", single),
+    ):
+        check_row_count(
+            found,
+            rows[kind],
+            f"AGIEval {file}, {kind.replace('_', ' ')}",
+            own_data=own_data,
+        )
     check_questions(single, ("question",), own_data=own_data)
     shots, questions = draw_shots(single, subject, shots_seed)
-    return make_dataset(shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed)
+    return make_dataset(
+        shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed
+    )
 
 
 def option_texts(options: Sequence[str]) -> list[str]:
@@ -86,9 +99,15 @@ def option_texts(options: Sequence[str]) -> list[str]:
     found = [ANY_LETTER.match(option) for option in options]
     letters = "".join(match.group(1) for match in found if match)
     if sorted(letters) == sorted(LETTERS):
-        texts = {match.group(1): option[match.end() :] for match, option in zip(found, options, strict=True) if match}
+        texts = {
+            match.group(1): option[match.end() :]
+            for match, option in zip(found, options, strict=True)
+            if match
+        }
         return [texts[letter].strip() for letter in LETTERS]
-    return [LETTER_IN_PARENTHESES.sub("", option, count=1).strip() for option in options]
+    return [
+        LETTER_IN_PARENTHESES.sub("", option, count=1).strip() for option in options
+    ]
 
 
 def read_lines(file: str, data_dir: str | None) -> list[dict[str, Any]]:
@@ -110,18 +129,45 @@ def read_lines(file: str, data_dir: str | None) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error.msg}). Replace the file.") from error
-        kinds = {"question": (str,), "options": (list,), "label": (str, list), "passage": (str, type(None))}
+            raise ValueError(
+                f"{where}: not JSON ({error.msg}). Replace the file."
+            ) from error
+        kinds = {
+            "question": (str,),
+            "options": (list,),
+            "label": (str, list),
+            "passage": (str, type(None)),
+        }
         for field, allowed in kinds.items():
-            if not isinstance(row, dict) or field not in row or not isinstance(row[field], allowed):
-                found = repr(row.get(field, "nothing")) if isinstance(row, dict) else repr(row)
+            if (
+                not isinstance(row, dict)
+                or field not in row
+                or not isinstance(row[field], allowed)
+            ):
+                found = (
+                    repr(row.get(field, "nothing"))
+                    if isinstance(row, dict)
+                    else repr(row)
+                )
                 expected = " or ".join(kind.__name__ for kind in allowed)
-                raise ValueError(f"{where}, field {field!r}: {expected} expected, found {found[:60]}. Correct the row.")
+                raise ValueError(
+                    f"{where}, field {field!r}: {expected} expected, found {found[:60]}. Correct the row."
+                )
         for letter, option in zip(LETTERS, row["options"], strict=False):
             if not isinstance(option, str) or not option.strip():
-                raise ValueError(f"{where}, option {letter}: text expected, found {option!r}. Correct the row.")
+                raise ValueError(
+                    f"{where}, option {letter}: text expected, found {option!r}. Correct the row."
+                )
         label = row["label"] if isinstance(row["label"], list) else [row["label"]]
-        rows.append({**row, "id": str(number), "passage": row["passage"] or "", "label": label, "source": where})
+        rows.append(
+            {
+                **row,
+                "id": str(number),
+                "passage": row["passage"] or "",
+                "label": label,
+                "source": where,
+            }
+        )
     if not rows:
         raise ValueError(f"{source} holds no rows. Replace it by the published file.")
     return rows
@@ -141,14 +187,22 @@ class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyp
     """
 
     def sample(
-        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+        self,
+        n: int,
+        eval_doc: dict[str, Any] | None = None,
+        df: Any = None,
+        **kwargs: Any,
     ) -> list[dict[str, str]]:
         """Return the first ``n`` shots of ``eval_doc``."""
         if eval_doc is None:
-            raise ValueError("The shots are a column of each question: set fewshot_split to the split that is asked.")
+            raise ValueError(
+                "The shots are a column of each question: set fewshot_split to the split that is asked."
+            )
         shots: list[dict[str, str]] = eval_doc["shots"]
         if n > len(shots):
-            raise ValueError(f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer.")
+            raise ValueError(
+                f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer."
+            )
         return shots[:n]
 
 
@@ -159,8 +213,14 @@ def find_data_dir(data_dir: str | None) -> Path | None:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        origin = "--metadata data_dir" if data_dir else f"the environment variable {DATA_VARIABLE}"
-        raise FileNotFoundError(f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data.")
+        origin = (
+            "--metadata data_dir"
+            if data_dir
+            else f"the environment variable {DATA_VARIABLE}"
+        )
+        raise FileNotFoundError(
+            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data."
+        )
     return folder
 
 
@@ -194,18 +254,29 @@ def decode(content: bytes, source: str) -> str:
 
 def other_unicode(content: bytes) -> str | None:
     """Return UTF-16 or UTF-32, if a file's byte order mark or many zero bytes give it away, else None."""
-    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    marks = {
+        b"\xff\xfe\0\0": "utf-32",
+        b"\0\0\xfe\xff": "utf-32",
+        b"\xff\xfe": "utf-16",
+        b"\xfe\xff": "utf-16",
+    }
     for mark, encoding in marks.items():
         if content.startswith(mark):
             return encoding
     zeros = content.count(0)
-    if not zeros or zeros * 20 < len(content):  # in UTF-16 every comma and line end has one
+    if not zeros or zeros * 20 < len(
+        content
+    ):  # in UTF-16 every comma and line end has one
         return None
     return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
 def check_questions(
-    rows: Iterable[Mapping[str, str]], columns: Sequence[str], *, own_data: bool, answers: bool = True
+    rows: Iterable[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    own_data: bool,
+    answers: bool = True,
 ) -> None:
     """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
     for row in rows:
@@ -221,7 +292,9 @@ def check_questions(
                 )
 
 
-def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: bool) -> None:
+def check_row_count(
+    rows: Sequence[Any], expected: int, what: str, *, own_data: bool
+) -> None:
     """Stop if a set does not have its published size: a score over part of it is not the published score."""
     if len(rows) != expected and not own_data:
         raise ValueError(
@@ -233,7 +306,9 @@ def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: 
 
 def draw_key(*parts: object) -> str:
     """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
-    return hashlib.sha256(json.dumps([str(part) for part in parts], ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 def make_dataset(
@@ -265,12 +340,18 @@ def make_dataset(
             question, ``subject`` once, ``never`` keeps it; None: no such column.
         shots_seed: Seed of the drawn orders.
     """
-    environment = jinja2.Environment(  # noqa: S701  # prompts are plain text, not HTML
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    render_question: Callable[..., str] = environment.from_string(protocol["question"]).render
-    instruction = environment.from_string(protocol["instruction"]).render(subject=subject, name=name)
-    delimiters_length = len(protocol["answer_delimiter"]) + len(protocol["shot_delimiter"])
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
+    instruction = environment.from_string(protocol["instruction"]).render(
+        subject=subject, name=name
+    )
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
 
     def rendered(row: Mapping[str, str]) -> dict[str, Any]:
         columns = {key: value for key, value in row.items() if key != "source"}
@@ -282,18 +363,32 @@ def make_dataset(
         own_shots = fixed_shots
         if shuffle_shots in ("question", "subject"):
             drawn_for = document["prompt"] if shuffle_shots == "question" else ""
-            own_shots = sorted(fixed_shots, key=lambda shot: draw_key(shots_seed, subject, drawn_for, shot["prompt"]))
+            own_shots = sorted(
+                fixed_shots,
+                key=lambda shot: draw_key(
+                    shots_seed, subject, drawn_for, shot["prompt"]
+                ),
+            )
         if shuffle_shots:
-            document["shots"] = [{"prompt": shot["prompt"], "answer": shot["answer"]} for shot in own_shots]
+            document["shots"] = [
+                {"prompt": shot["prompt"], "answer": shot["answer"]}
+                for shot in own_shots
+            ]
         document["instruction"] = instruction
         for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
             document[rule] = protocol[rule]
         document["description_length"] = len(instruction)
         document["question_length"] = len(document["prompt"])
-        document["shot_lengths"] = [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in own_shots]
+        document["shot_lengths"] = [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in own_shots
+        ]
         documents.append(document)
     return datasets.DatasetDict(
-        {"dev": datasets.Dataset.from_list(fixed_shots), split: datasets.Dataset.from_list(documents)}
+        {
+            "dev": datasets.Dataset.from_list(fixed_shots),
+            split: datasets.Dataset.from_list(documents),
+        }
     )
 
 
@@ -316,12 +411,20 @@ def draw_shots(
 
     times = collections.Counter(map(text, rows))
     shots: list[dict[str, str]] = []
-    for row in sorted(rows, key=lambda row: draw_key(seed, subject, *(row[column] for column in columns))):
-        passage_shown = any(row.get("passage") and row.get("passage") == shot.get("passage") for shot in shots)
+    for row in sorted(
+        rows,
+        key=lambda row: draw_key(seed, subject, *(row[column] for column in columns)),
+    ):
+        passage_shown = any(
+            row.get("passage") and row.get("passage") == shot.get("passage")
+            for shot in shots
+        )
         if times[text(row)] == 1 and not passage_shown:
             shots.append(row)
         if len(shots) == number:
-            return shots, [row for row in rows if not any(row is shot for shot in shots)]
+            return shots, [
+                row for row in rows if not any(row is shot for shot in shots)
+            ]
     raise ValueError(
         f"{rows[0]['source']} ff.: {len(rows)} rows give only {len(shots)} of {number} shots (rows that occur once, "
         "each with a passage of its own). Replace the file by the published one."
@@ -336,11 +439,17 @@ GITHUB_VARIABLE = "LM_EVAL_BAICHUAN_GITHUB"  # a mirror of raw.githubusercontent
 
 def github_file(repository: str, commit: str, path: str) -> tuple[bytes, str]:
     """Return a file of a GitHub repository at a commit, and its address; the cache of ``datasets`` keeps the file."""
-    home = os.environ.get(GITHUB_VARIABLE, "https://raw.githubusercontent.com").rstrip("/")
+    home = os.environ.get(GITHUB_VARIABLE, "https://raw.githubusercontent.com").rstrip(
+        "/"
+    )
     address = f"{home}/{repository}/{commit}/{path}"
-    once = datasets.DownloadConfig(use_etag=False)  # what an address with a commit names never changes
+    once = datasets.DownloadConfig(
+        use_etag=False
+    )  # what an address with a commit names never changes
     try:
-        return Path(datasets.DownloadManager(download_config=once).download(address)).read_bytes(), address
+        return Path(
+            datasets.DownloadManager(download_config=once).download(address)
+        ).read_bytes(), address
     except OSError as error:
         raise ConnectionError(
             f"{address} could not be downloaded ({error}). Name a mirror in the environment variable "

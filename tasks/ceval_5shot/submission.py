@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 
-def chosen_letter(doc: dict[str, Any], results: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+def chosen_letter(
+    doc: dict[str, Any], results: Sequence[tuple[float, bool]]
+) -> dict[str, Any]:
     """Return what the model answered to one question of the submission: the letter with the highest log-likelihood."""
     logprobs = [logprob for logprob, _ in results]
     letter = "ABCD"[logprobs.index(max(logprobs))]
-    question = {key: doc[key] for key in ("subject", "id", "submission", "submission_rows")}
+    question = {
+        key: doc[key] for key in ("subject", "id", "submission", "submission_rows")
+    }
     return {"answered": {**question, "answer": letter}}
 
 
@@ -31,6 +35,8 @@ def write_submission(answers: Sequence[Mapping[str, Any]]) -> int:
             f"to {found} different questions. Run without --limit and --samples, over test files with unique ids."
         )
     part = target.with_name(target.name + ".part")
-    part.write_text(json.dumps(letters, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    part.write_text(
+        json.dumps(letters, ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
+    )
     part.replace(target)
     return found

@@ -17,7 +17,9 @@ import datasets
 import huggingface_hub
 import jinja2
 import pyarrow.parquet  # type: ignore[import-untyped]
+
 from lm_eval.api.samplers import ContextSampler
+
 
 HUB_REPOSITORY = "ceval/ceval-exam"
 HUB_REVISION = "617524a00b307ff6f9933702f724131fe12ca7ce"  # the first state with public answers of the test split
@@ -64,8 +66,12 @@ def load(
         )
     for part, found in (("dev", shots), (split, questions)):
         check_questions(found, COLUMNS[1:6], own_data=own_data)
-        check_row_count(found, rows[part], f"C-Eval {subject}, {part}", own_data=own_data)
-    return make_dataset(shots, questions, split, subject, name, protocol, shuffle_shots, shots_seed)
+        check_row_count(
+            found, rows[part], f"C-Eval {subject}, {part}", own_data=own_data
+        )
+    return make_dataset(
+        shots, questions, split, subject, name, protocol, shuffle_shots, shots_seed
+    )
 
 
 def load_submission(
@@ -95,22 +101,42 @@ def load_submission(
     """
     target = Path(submission).expanduser().resolve()
     if target.exists():
-        raise FileExistsError(f"{target} exists already. Move it away, or pass --metadata submission=PATH.")
+        raise FileExistsError(
+            f"{target} exists already. Move it away, or pass --metadata submission=PATH."
+        )
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{target.parent}, the folder of the submission file, does not exist. Create it.")
+        raise FileNotFoundError(
+            f"{target.parent}, the folder of the submission file, does not exist. Create it."
+        )
     documents: list[datasets.Dataset] = []
     for subject, facts in subjects.items():
-        shots, questions = read_split(subject, "dev", data_dir), read_split(subject, "test", data_dir)
+        shots, questions = (
+            read_split(subject, "dev", data_dir),
+            read_split(subject, "test", data_dir),
+        )
         check_questions(shots, COLUMNS[1:6], own_data=own_data)
         check_questions(questions, COLUMNS[1:6], own_data=own_data, answers=False)
         for part, found in (("dev", shots), ("test", questions)):
-            check_row_count(found, facts["rows"][part], f"C-Eval {subject}, {part}", own_data=own_data)
+            check_row_count(
+                found,
+                facts["rows"][part],
+                f"C-Eval {subject}, {part}",
+                own_data=own_data,
+            )
         unanswered = [{**question, "answer": ""} for question in questions]
-        documents.append(make_dataset(shots, unanswered, "test", subject, facts["name"], protocol, "never")["test"])
+        documents.append(
+            make_dataset(
+                shots, unanswered, "test", subject, facts["name"], protocol, "never"
+            )["test"]
+        )
     questions_of_all = datasets.concatenate_datasets(documents)
     total = len(questions_of_all)
-    goal = datasets.Dataset.from_dict({"submission": [str(target)] * total, "submission_rows": [total] * total})
-    return datasets.DatasetDict({"test": datasets.concatenate_datasets([questions_of_all, goal], axis=1)})
+    goal = datasets.Dataset.from_dict(
+        {"submission": [str(target)] * total, "submission_rows": [total] * total}
+    )
+    return datasets.DatasetDict(
+        {"test": datasets.concatenate_datasets([questions_of_all, goal], axis=1)}
+    )
 
 
 def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str, str]]:
@@ -122,7 +148,9 @@ def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str,
     else:
         files = hub_files(HUB_REPOSITORY, HUB_REVISION, f"{subject}/{split}-*")
         rows = [row for file in files for row in read_parquet(file)]
-    if split == "test" and "answer" not in map(str.strip, rows[0]):  # as in the official zip of 2023
+    if split == "test" and "answer" not in map(
+        str.strip, rows[0]
+    ):  # as in the official zip of 2023
         rows = [{**row, "answer": ""} for row in rows]
     return pick_columns(rows, COLUMNS)
 
@@ -141,14 +169,22 @@ class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyp
     """
 
     def sample(
-        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+        self,
+        n: int,
+        eval_doc: dict[str, Any] | None = None,
+        df: Any = None,
+        **kwargs: Any,
     ) -> list[dict[str, str]]:
         """Return the first ``n`` shots of ``eval_doc``."""
         if eval_doc is None:
-            raise ValueError("The shots are a column of each question: set fewshot_split to the split that is asked.")
+            raise ValueError(
+                "The shots are a column of each question: set fewshot_split to the split that is asked."
+            )
         shots: list[dict[str, str]] = eval_doc["shots"]
         if n > len(shots):
-            raise ValueError(f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer.")
+            raise ValueError(
+                f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer."
+            )
         return shots[:n]
 
 
@@ -159,8 +195,14 @@ def find_data_dir(data_dir: str | None) -> Path | None:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        origin = "--metadata data_dir" if data_dir else f"the environment variable {DATA_VARIABLE}"
-        raise FileNotFoundError(f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data.")
+        origin = (
+            "--metadata data_dir"
+            if data_dir
+            else f"the environment variable {DATA_VARIABLE}"
+        )
+        raise FileNotFoundError(
+            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data."
+        )
     return folder
 
 
@@ -194,18 +236,29 @@ def decode(content: bytes, source: str) -> str:
 
 def other_unicode(content: bytes) -> str | None:
     """Return UTF-16 or UTF-32, if a file's byte order mark or many zero bytes give it away, else None."""
-    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    marks = {
+        b"\xff\xfe\0\0": "utf-32",
+        b"\0\0\xfe\xff": "utf-32",
+        b"\xff\xfe": "utf-16",
+        b"\xfe\xff": "utf-16",
+    }
     for mark, encoding in marks.items():
         if content.startswith(mark):
             return encoding
     zeros = content.count(0)
-    if not zeros or zeros * 20 < len(content):  # in UTF-16 every comma and line end has one
+    if not zeros or zeros * 20 < len(
+        content
+    ):  # in UTF-16 every comma and line end has one
         return None
     return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
 def check_questions(
-    rows: Iterable[Mapping[str, str]], columns: Sequence[str], *, own_data: bool, answers: bool = True
+    rows: Iterable[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    own_data: bool,
+    answers: bool = True,
 ) -> None:
     """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
     for row in rows:
@@ -221,7 +274,9 @@ def check_questions(
                 )
 
 
-def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: bool) -> None:
+def check_row_count(
+    rows: Sequence[Any], expected: int, what: str, *, own_data: bool
+) -> None:
     """Stop if a set does not have its published size: a score over part of it is not the published score."""
     if len(rows) != expected and not own_data:
         raise ValueError(
@@ -233,7 +288,9 @@ def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: 
 
 def draw_key(*parts: object) -> str:
     """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
-    return hashlib.sha256(json.dumps([str(part) for part in parts], ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 def make_dataset(
@@ -265,12 +322,18 @@ def make_dataset(
             question, ``subject`` once, ``never`` keeps it; None: no such column.
         shots_seed: Seed of the drawn orders.
     """
-    environment = jinja2.Environment(  # noqa: S701  # prompts are plain text, not HTML
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    render_question: Callable[..., str] = environment.from_string(protocol["question"]).render
-    instruction = environment.from_string(protocol["instruction"]).render(subject=subject, name=name)
-    delimiters_length = len(protocol["answer_delimiter"]) + len(protocol["shot_delimiter"])
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
+    instruction = environment.from_string(protocol["instruction"]).render(
+        subject=subject, name=name
+    )
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
 
     def rendered(row: Mapping[str, str]) -> dict[str, Any]:
         columns = {key: value for key, value in row.items() if key != "source"}
@@ -282,25 +345,41 @@ def make_dataset(
         own_shots = fixed_shots
         if shuffle_shots in ("question", "subject"):
             drawn_for = document["prompt"] if shuffle_shots == "question" else ""
-            own_shots = sorted(fixed_shots, key=lambda shot: draw_key(shots_seed, subject, drawn_for, shot["prompt"]))
+            own_shots = sorted(
+                fixed_shots,
+                key=lambda shot: draw_key(
+                    shots_seed, subject, drawn_for, shot["prompt"]
+                ),
+            )
         if shuffle_shots:
-            document["shots"] = [{"prompt": shot["prompt"], "answer": shot["answer"]} for shot in own_shots]
+            document["shots"] = [
+                {"prompt": shot["prompt"], "answer": shot["answer"]}
+                for shot in own_shots
+            ]
         document["instruction"] = instruction
         for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
             document[rule] = protocol[rule]
         document["description_length"] = len(instruction)
         document["question_length"] = len(document["prompt"])
-        document["shot_lengths"] = [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in own_shots]
+        document["shot_lengths"] = [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in own_shots
+        ]
         documents.append(document)
     return datasets.DatasetDict(
-        {"dev": datasets.Dataset.from_list(fixed_shots), split: datasets.Dataset.from_list(documents)}
+        {
+            "dev": datasets.Dataset.from_list(fixed_shots),
+            split: datasets.Dataset.from_list(documents),
+        }
     )
 
 
 # ---- Common: CSV files ----
 
 
-def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) -> list[dict[str, str]]:
+def read_csv(
+    content: bytes, source: str, columns: Sequence[str] | None = None
+) -> list[dict[str, str]]:
     """Return a CSV file's rows, every cell as the text it is; ``columns`` names them where the file has no header."""
     # Guessing types would turn "0.50" into 0.5, "(1) (2) (3)" into what the guesser likes, and "None" into nothing.
     reader = csv.reader(io.StringIO(decode(content, source), newline=""))
@@ -308,23 +387,34 @@ def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) 
     try:
         header, next_line = list(columns or ()), 1
         for cells in reader:
-            where, next_line = f"{source}, line {next_line}", reader.line_num + 1  # a row may take several lines
-            if not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+            where, next_line = (
+                f"{source}, line {next_line}",
+                reader.line_num + 1,
+            )  # a row may take several lines
+            if not cells or (
+                len(cells) == 1 and cells[0] and not cells[0].strip(" \t")
+            ):
                 continue  # a blank line, which pandas and with it the official scripts skip
             if not header:
                 header = cells
                 continue
             if len(cells) != len(header):
-                raise ValueError(f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)}).")
+                raise ValueError(
+                    f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)})."
+                )
             rows.append({**dict(zip(header, cells, strict=True)), "source": where})
     except csv.Error as error:
-        raise ValueError(f"{source}, line {reader.line_num}: not a CSV file ({error}).") from error
+        raise ValueError(
+            f"{source}, line {reader.line_num}: not a CSV file ({error})."
+        ) from error
     if not rows:
         raise ValueError(f"{source} holds no rows. Replace it by the published file.")
     return rows
 
 
-def pick_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[dict[str, str]]:
+def pick_columns(
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str]
+) -> list[dict[str, str]]:
     """Return the rows with just ``columns`` (and where each row was found), or say which column is missing."""
     missing = [column for column in columns if column not in rows[0]]
     if missing:
@@ -334,7 +424,9 @@ def pick_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> l
                 f"{rows[0]['source']} ff.: the header has {spaced[0]!r}, with spaces around the name of column "
                 f"{missing[0]!r}. Remove them."
             )
-        found = ", ".join(column or "(unnamed)" for column in rows[0] if column != "source")
+        found = ", ".join(
+            column or "(unnamed)" for column in rows[0] if column != "source"
+        )
         raise ValueError(
             f"{rows[0]['source']}: column {missing[0]!r} is missing. Columns found: {found}; "
             f"columns expected: {', '.join(columns)}."
@@ -366,7 +458,10 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
     """Return a parquet file's rows; a number becomes its text, an empty cell the empty text, a list stays."""
     rows = pyarrow.parquet.read_table(path).to_pylist()
     return [
-        {key: cell if isinstance(cell, list) else "" if cell is None else str(cell) for key, cell in row.items()}
+        {
+            key: cell if isinstance(cell, list) else "" if cell is None else str(cell)
+            for key, cell in row.items()
+        }
         | {"source": f"{path}, row {number}"}
         for number, row in enumerate(rows, start=1)
     ]

@@ -17,7 +17,9 @@ from typing import Any
 import datasets
 import huggingface_hub
 import jinja2
+
 from lm_eval.api.samplers import ContextSampler
+
 
 HUB_REPOSITORY = "haonan-li/cmmlu"
 HUB_REVISION = "efcc940752ea4a1ea94d2727f11f83858d64fc8e"
@@ -57,8 +59,12 @@ def load(
     shots, questions = (read_split(subject, part, data_dir) for part in ("dev", "test"))
     for part, found in (("dev", shots), ("test", questions)):
         check_questions(found, ("question", *LETTERS), own_data=own_data)
-        check_row_count(found, rows[part], f"CMMLU {subject}, {part}", own_data=own_data)
-    return make_dataset(shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed)
+        check_row_count(
+            found, rows[part], f"CMMLU {subject}, {part}", own_data=own_data
+        )
+    return make_dataset(
+        shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed
+    )
 
 
 def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str, str]]:
@@ -73,7 +79,10 @@ def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str,
         with zipfile.ZipFile(archive) as files:
             rows = read_csv(files.read(member), f"{archive}, {member}")
     rename = {"Question": "question", "Answer": "answer"}
-    return [{rename.get(key, key): cell for key, cell in row.items()} for row in pick_columns(rows, COLUMNS)]
+    return [
+        {rename.get(key, key): cell for key, cell in row.items()}
+        for row in pick_columns(rows, COLUMNS)
+    ]
 
 
 # ---- Common: questions, shots and their prompts ----
@@ -90,14 +99,22 @@ class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyp
     """
 
     def sample(
-        self, n: int, eval_doc: dict[str, Any] | None = None, df: Any = None, **kwargs: Any
+        self,
+        n: int,
+        eval_doc: dict[str, Any] | None = None,
+        df: Any = None,
+        **kwargs: Any,
     ) -> list[dict[str, str]]:
         """Return the first ``n`` shots of ``eval_doc``."""
         if eval_doc is None:
-            raise ValueError("The shots are a column of each question: set fewshot_split to the split that is asked.")
+            raise ValueError(
+                "The shots are a column of each question: set fewshot_split to the split that is asked."
+            )
         shots: list[dict[str, str]] = eval_doc["shots"]
         if n > len(shots):
-            raise ValueError(f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer.")
+            raise ValueError(
+                f"num_fewshot is {n}, but a question of this task has {len(shots)} shots. Ask for fewer."
+            )
         return shots[:n]
 
 
@@ -108,8 +125,14 @@ def find_data_dir(data_dir: str | None) -> Path | None:
         return None
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        origin = "--metadata data_dir" if data_dir else f"the environment variable {DATA_VARIABLE}"
-        raise FileNotFoundError(f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data.")
+        origin = (
+            "--metadata data_dir"
+            if data_dir
+            else f"the environment variable {DATA_VARIABLE}"
+        )
+        raise FileNotFoundError(
+            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data."
+        )
     return folder
 
 
@@ -143,18 +166,29 @@ def decode(content: bytes, source: str) -> str:
 
 def other_unicode(content: bytes) -> str | None:
     """Return UTF-16 or UTF-32, if a file's byte order mark or many zero bytes give it away, else None."""
-    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    marks = {
+        b"\xff\xfe\0\0": "utf-32",
+        b"\0\0\xfe\xff": "utf-32",
+        b"\xff\xfe": "utf-16",
+        b"\xfe\xff": "utf-16",
+    }
     for mark, encoding in marks.items():
         if content.startswith(mark):
             return encoding
     zeros = content.count(0)
-    if not zeros or zeros * 20 < len(content):  # in UTF-16 every comma and line end has one
+    if not zeros or zeros * 20 < len(
+        content
+    ):  # in UTF-16 every comma and line end has one
         return None
     return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
 def check_questions(
-    rows: Iterable[Mapping[str, str]], columns: Sequence[str], *, own_data: bool, answers: bool = True
+    rows: Iterable[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    own_data: bool,
+    answers: bool = True,
 ) -> None:
     """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
     for row in rows:
@@ -170,7 +204,9 @@ def check_questions(
                 )
 
 
-def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: bool) -> None:
+def check_row_count(
+    rows: Sequence[Any], expected: int, what: str, *, own_data: bool
+) -> None:
     """Stop if a set does not have its published size: a score over part of it is not the published score."""
     if len(rows) != expected and not own_data:
         raise ValueError(
@@ -182,7 +218,9 @@ def check_row_count(rows: Sequence[Any], expected: int, what: str, *, own_data: 
 
 def draw_key(*parts: object) -> str:
     """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
-    return hashlib.sha256(json.dumps([str(part) for part in parts], ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
+    ).hexdigest()
 
 
 def make_dataset(
@@ -214,12 +252,18 @@ def make_dataset(
             question, ``subject`` once, ``never`` keeps it; None: no such column.
         shots_seed: Seed of the drawn orders.
     """
-    environment = jinja2.Environment(  # noqa: S701  # prompts are plain text, not HTML
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    render_question: Callable[..., str] = environment.from_string(protocol["question"]).render
-    instruction = environment.from_string(protocol["instruction"]).render(subject=subject, name=name)
-    delimiters_length = len(protocol["answer_delimiter"]) + len(protocol["shot_delimiter"])
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
+    instruction = environment.from_string(protocol["instruction"]).render(
+        subject=subject, name=name
+    )
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
 
     def rendered(row: Mapping[str, str]) -> dict[str, Any]:
         columns = {key: value for key, value in row.items() if key != "source"}
@@ -231,25 +275,41 @@ def make_dataset(
         own_shots = fixed_shots
         if shuffle_shots in ("question", "subject"):
             drawn_for = document["prompt"] if shuffle_shots == "question" else ""
-            own_shots = sorted(fixed_shots, key=lambda shot: draw_key(shots_seed, subject, drawn_for, shot["prompt"]))
+            own_shots = sorted(
+                fixed_shots,
+                key=lambda shot: draw_key(
+                    shots_seed, subject, drawn_for, shot["prompt"]
+                ),
+            )
         if shuffle_shots:
-            document["shots"] = [{"prompt": shot["prompt"], "answer": shot["answer"]} for shot in own_shots]
+            document["shots"] = [
+                {"prompt": shot["prompt"], "answer": shot["answer"]}
+                for shot in own_shots
+            ]
         document["instruction"] = instruction
         for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
             document[rule] = protocol[rule]
         document["description_length"] = len(instruction)
         document["question_length"] = len(document["prompt"])
-        document["shot_lengths"] = [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in own_shots]
+        document["shot_lengths"] = [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in own_shots
+        ]
         documents.append(document)
     return datasets.DatasetDict(
-        {"dev": datasets.Dataset.from_list(fixed_shots), split: datasets.Dataset.from_list(documents)}
+        {
+            "dev": datasets.Dataset.from_list(fixed_shots),
+            split: datasets.Dataset.from_list(documents),
+        }
     )
 
 
 # ---- Common: CSV files ----
 
 
-def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) -> list[dict[str, str]]:
+def read_csv(
+    content: bytes, source: str, columns: Sequence[str] | None = None
+) -> list[dict[str, str]]:
     """Return a CSV file's rows, every cell as the text it is; ``columns`` names them where the file has no header."""
     # Guessing types would turn "0.50" into 0.5, "(1) (2) (3)" into what the guesser likes, and "None" into nothing.
     reader = csv.reader(io.StringIO(decode(content, source), newline=""))
@@ -257,23 +317,34 @@ def read_csv(content: bytes, source: str, columns: Sequence[str] | None = None) 
     try:
         header, next_line = list(columns or ()), 1
         for cells in reader:
-            where, next_line = f"{source}, line {next_line}", reader.line_num + 1  # a row may take several lines
-            if not cells or (len(cells) == 1 and cells[0] and not cells[0].strip(" \t")):
+            where, next_line = (
+                f"{source}, line {next_line}",
+                reader.line_num + 1,
+            )  # a row may take several lines
+            if not cells or (
+                len(cells) == 1 and cells[0] and not cells[0].strip(" \t")
+            ):
                 continue  # a blank line, which pandas and with it the official scripts skip
             if not header:
                 header = cells
                 continue
             if len(cells) != len(header):
-                raise ValueError(f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)}).")
+                raise ValueError(
+                    f"{where}: {len(cells)} cells found, {len(header)} expected ({', '.join(header)})."
+                )
             rows.append({**dict(zip(header, cells, strict=True)), "source": where})
     except csv.Error as error:
-        raise ValueError(f"{source}, line {reader.line_num}: not a CSV file ({error}).") from error
+        raise ValueError(
+            f"{source}, line {reader.line_num}: not a CSV file ({error})."
+        ) from error
     if not rows:
         raise ValueError(f"{source} holds no rows. Replace it by the published file.")
     return rows
 
 
-def pick_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> list[dict[str, str]]:
+def pick_columns(
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str]
+) -> list[dict[str, str]]:
     """Return the rows with just ``columns`` (and where each row was found), or say which column is missing."""
     missing = [column for column in columns if column not in rows[0]]
     if missing:
@@ -283,7 +354,9 @@ def pick_columns(rows: Sequence[Mapping[str, str]], columns: Sequence[str]) -> l
                 f"{rows[0]['source']} ff.: the header has {spaced[0]!r}, with spaces around the name of column "
                 f"{missing[0]!r}. Remove them."
             )
-        found = ", ".join(column or "(unnamed)" for column in rows[0] if column != "source")
+        found = ", ".join(
+            column or "(unnamed)" for column in rows[0] if column != "source"
+        )
         raise ValueError(
             f"{rows[0]['source']}: column {missing[0]!r} is missing. Columns found: {found}; "
             f"columns expected: {', '.join(columns)}."

@@ -8,10 +8,13 @@ from typing import Any
 import datasets
 import jinja2
 
+
 FOLDER = Path(__file__).resolve().parent
 
 
-def load(*, subject: str, name: str, protocol: Mapping[str, Any], **_: Any) -> datasets.DatasetDict:
+def load(
+    *, subject: str, name: str, protocol: Mapping[str, Any], **_: Any
+) -> datasets.DatasetDict:
     """Return one subject's ``dev`` rows (the shots) and ``test`` rows (the questions), ready for lm-eval.
 
     Each template is compiled once here, where lm-eval would compile it anew for every text. Beside the columns of the
@@ -24,17 +27,26 @@ def load(*, subject: str, name: str, protocol: Mapping[str, Any], **_: Any) -> d
         name: The subject's Chinese name in the instruction.
         protocol: Templates and scoring rules, from the YAML base.
     """
-    environment = jinja2.Environment(  # noqa: S701  # prompts are plain text, not HTML
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    render_question: Callable[..., str] = environment.from_string(protocol["question"]).render
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
     instruction = environment.from_string(protocol["instruction"]).render(name=name)
-    delimiters_length = len(protocol["answer_delimiter"]) + len(protocol["shot_delimiter"])
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
 
     def rendered(split: str) -> list[dict[str, Any]]:
         # Every cell is text: csv guesses no types.
-        with (FOLDER / split / f"{subject}_{split}.csv").open(encoding="utf-8", newline="") as file:
-            return [{**row, "subject": subject, "prompt": render_question(**row)} for row in csv.DictReader(file)]
+        with (FOLDER / split / f"{subject}_{split}.csv").open(
+            encoding="utf-8", newline=""
+        ) as file:
+            return [
+                {**row, "subject": subject, "prompt": render_question(**row)}
+                for row in csv.DictReader(file)
+            ]
 
     shots = rendered("dev")
     scoring = {
@@ -42,9 +54,18 @@ def load(*, subject: str, name: str, protocol: Mapping[str, Any], **_: Any) -> d
         "label_tokens": protocol["label_tokens"],
         "max_prompt_tokens": protocol["max_prompt_tokens"],
         "drop_shots": protocol["drop_shots"],
-        "shot_lengths": [len(shot["prompt"]) + len(shot["answer"]) + delimiters_length for shot in shots],
+        "shot_lengths": [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in shots
+        ],
     }
-    questions = [{**row, **scoring, "question_length": len(row["prompt"])} for row in rendered("test")]
+    questions = [
+        {**row, **scoring, "question_length": len(row["prompt"])}
+        for row in rendered("test")
+    ]
     return datasets.DatasetDict(
-        {"dev": datasets.Dataset.from_list(shots), "test": datasets.Dataset.from_list(questions)}
+        {
+            "dev": datasets.Dataset.from_list(shots),
+            "test": datasets.Dataset.from_list(questions),
+        }
     )
