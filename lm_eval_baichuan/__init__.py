@@ -4,7 +4,7 @@ The Python API is what ``__all__`` names (see `lm_eval_baichuan.api`). Everythin
 release. Importing this package imports nothing else, because the start-up bridge does so in every Python process.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["TrieScorer", "__version__", "compare", "load", "report", "score"]
 
