@@ -1,13 +1,17 @@
-"""Writes the YAML of every subject and group under tasks/, from the tables in scripts/task_tables/.
+"""Writes what is told once and stands in many files under tasks/.
 
     python scripts/generate_tasks.py           # write
     python scripts/generate_tasks.py --check   # say what differs, write nothing
 
-Only files that name a subject or a group are written here; the bases without a .yaml ending are written by hand.
+That is the YAML of every subject and group, from the tables in scripts/task_tables/, and the sections of each utils.py
+that begin with "# ---- Common", from scripts/task_common/. By hand are written the YAML bases, which have no .yaml
+ending, and the upper part of each utils.py with all its imports.
 """
 
 import argparse
+import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +19,10 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASKS = REPOSITORY / "tasks"
+COMMON = Path(__file__).resolve().parent / "task_common"
+SECTION = re.compile(r"(?m)^# ---- Common: (.+) ----$")
 NOTE = "# Written by scripts/generate_tasks.py\n"
-VERSION = 1.0  # of every task and group; raise it with every change of what a task asks or how it scores
+VERSION = 1.1  # of every task and group; raise it with every change of what a task asks or how it scores
 
 
 def table(benchmark: str) -> list[dict[str, Any]]:
@@ -49,17 +55,12 @@ def group_yaml(group: str, members: list[str], *, micro: bool | None, alias: str
 
 
 def ceval() -> Iterator[tuple[str, str]]:
-    """C-Eval: test, val and shuffled, each with categories; all hard subjects are STEM, so hard is a part of STEM."""
+    """C-Eval: test and val, each with categories; all hard subjects are STEM, so hard is a part of STEM."""
     subjects = table("ceval")
-    for group, split, shuffle in (
-        ("ceval_5shot", "test", None),
-        ("ceval_5shot_val", "val", None),
-        ("ceval_5shot_shuffled", "test", "question"),
-    ):
+    for group, split in (("ceval_5shot", "test"), ("ceval_5shot_val", "val")):
         for row in subjects:
             arguments = {key: row[key] for key in ("subject", "name")} | {"split": split}
             arguments |= {"rows": {part: row["rows"][part] for part in ("dev", split)}}
-            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
             task = f"{group}_{row['subject']}"
             yield f"ceval_5shot/{task}.yaml", subject_yaml(f"_{group}_yaml", task, row["subject"], arguments)
         categories: dict[str, list[str]] = {
@@ -85,91 +86,100 @@ def ceval() -> Iterator[tuple[str, str]]:
 
 
 def mmlu() -> Iterator[tuple[str, str]]:
-    """MMLU: in order and shuffled, each with hendrycks' four categories; means over questions."""
-    for group, shuffle in (("mmlu_5shot", None), ("mmlu_5shot_shuffled", "subject")):
-        categories: dict[str, list[str]] = {"humanities": [], "social_sciences": [], "stem": [], "other": []}
-        for row in table("mmlu"):
-            task = f"{group}_{row['subject']}"
-            categories[row["category"]].append(task)
-            arguments = {key: row[key] for key in ("subject", "rows")} | ({"shuffle_shots": shuffle} if shuffle else {})
-            yield f"mmlu_5shot/{task}.yaml", subject_yaml(f"_{group}_yaml", task, row["subject"], arguments)
-        yield from categorised("mmlu_5shot", group, categories, micro=True)
+    """MMLU, with hendrycks' four categories; means over questions."""
+    categories: dict[str, list[str]] = {"humanities": [], "social_sciences": [], "stem": [], "other": []}
+    for row in table("mmlu"):
+        task = f"mmlu_5shot_{row['subject']}"
+        categories[row["category"]].append(task)
+        arguments = {key: row[key] for key in ("subject", "rows")}
+        yield f"mmlu_5shot/{task}.yaml", subject_yaml("_mmlu_5shot_yaml", task, row["subject"], arguments)
+    yield from categorised("mmlu_5shot", categories, micro=True)
 
 
 def cmmlu() -> Iterator[tuple[str, str]]:
-    """CMMLU: in order and shuffled; means over subjects. "China specific" cuts across the four categories.
+    """CMMLU; means over subjects. "China specific" cuts across the four categories.
 
     A group's mean counts a subject as often as the group's tree holds it, so China specific is no part of the overall
     group; the group ``..._all`` asks both (each question once) and has no mean of its own.
     """
-    for group, shuffle in (("cmmlu_5shot", None), ("cmmlu_5shot_shuffled", "subject")):
-        categories: dict[str, list[str]] = {"stem": [], "humanities": [], "social_science": [], "other": []}
-        china_specific = []
-        for row in table("cmmlu"):
-            task = f"{group}_{row['subject']}"
-            categories[row["category"]].append(task)
-            china_specific += [task] if row["china_specific"] else []
-            arguments = {key: row[key] for key in ("subject", "name", "rows")}
-            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
-            yield f"cmmlu_5shot/{task}.yaml", subject_yaml(f"_{group}_yaml", task, row["subject"], arguments)
-        yield from categorised("cmmlu_5shot", group, categories, micro=False)
-        name = f"{group}_china_specific"
-        yield f"cmmlu_5shot/_{name}.yaml", group_yaml(name, china_specific, micro=False)
-        yield f"cmmlu_5shot/_{group}_all.yaml", group_yaml(f"{group}_all", [group, name], micro=None)
+    categories: dict[str, list[str]] = {"stem": [], "humanities": [], "social_science": [], "other": []}
+    china_specific = []
+    for row in table("cmmlu"):
+        task = f"cmmlu_5shot_{row['subject']}"
+        categories[row["category"]].append(task)
+        china_specific += [task] if row["china_specific"] else []
+        arguments = {key: row[key] for key in ("subject", "name", "rows")}
+        yield f"cmmlu_5shot/{task}.yaml", subject_yaml("_cmmlu_5shot_yaml", task, row["subject"], arguments)
+    yield from categorised("cmmlu_5shot", categories, micro=False)
+    name = "cmmlu_5shot_china_specific"
+    yield f"cmmlu_5shot/_{name}.yaml", group_yaml(name, china_specific, micro=False)
+    yield "cmmlu_5shot/_cmmlu_5shot_all.yaml", group_yaml("cmmlu_5shot_all", ["cmmlu_5shot", name], micro=None)
 
 
 def gaokao() -> Iterator[tuple[str, str]]:
-    """GAOKAO-Bench: split drawn, and also shuffled; mean over questions."""
-    for group, shuffle in (("gaokao_5shot", None), ("gaokao_5shot_shuffled", "question")):
-        members = []
-        for row in table("gaokao"):
-            members.append(f"{group}_{row['subject']}")
-            arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
-            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
-            text = subject_yaml(f"_{group}_yaml", members[-1], row["subject"], arguments)
-            yield f"gaokao_5shot/{members[-1]}.yaml", text
-        yield f"gaokao_5shot/_{group}.yaml", group_yaml(group, members, micro=True)
+    """GAOKAO-Bench; mean over questions."""
+    members = []
+    for row in table("gaokao"):
+        members.append(f"gaokao_5shot_{row['subject']}")
+        arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
+        text = subject_yaml("_gaokao_5shot_yaml", members[-1], row["subject"], arguments)
+        yield f"gaokao_5shot/{members[-1]}.yaml", text
+    yield "gaokao_5shot/_gaokao_5shot.yaml", group_yaml("gaokao_5shot", members, micro=True)
 
 
 def agieval() -> Iterator[tuple[str, str]]:
-    """AGIEval: split drawn, and also shuffled; mean over questions, with and without JEC-QA."""
-    for group, shuffle in (("agieval_5shot", None), ("agieval_5shot_shuffled", "question")):
-        categories: dict[str, list[str]] = {"without_jec_qa": [], "jec_qa": []}
-        for row in table("agieval"):
-            task = f"{group}_{row['subject']}"
-            categories["jec_qa" if row["subject"].startswith("jec_qa") else "without_jec_qa"].append(task)
-            arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
-            arguments |= {"shuffle_shots": shuffle} if shuffle else {}
-            text = subject_yaml(f"_{group}_{row['language']}_yaml", task, row["subject"], arguments)
-            yield f"agieval_5shot/{task}.yaml", text
-        yield from categorised("agieval_5shot", group, categories, micro=True)
+    """AGIEval; mean over questions, with and without JEC-QA."""
+    categories: dict[str, list[str]] = {"without_jec_qa": [], "jec_qa": []}
+    for row in table("agieval"):
+        task = f"agieval_5shot_{row['subject']}"
+        categories["jec_qa" if row["subject"].startswith("jec_qa") else "without_jec_qa"].append(task)
+        arguments = {key: row[key] for key in ("subject", "name", "file", "rows")}
+        text = subject_yaml(f"_agieval_5shot_{row['language']}_yaml", task, row["subject"], arguments)
+        yield f"agieval_5shot/{task}.yaml", text
+    yield from categorised("agieval_5shot", categories, micro=True)
 
 
 def baichuan() -> Iterator[tuple[str, str]]:
     """All five benchmarks: one run gives the row of the published table."""
-    for variant in ("", "_shuffled"):
-        group = f"baichuan_5shot{variant}"
-        members = [f"{name}_5shot{variant}" for name in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")]
-        members.insert(3, f"cmmlu_5shot{variant}_china_specific")
-        yield f"baichuan_5shot/_{group}.yaml", group_yaml(group, members, micro=None)
+    members = [f"{name}_5shot" for name in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")]
+    members.insert(3, "cmmlu_5shot_china_specific")
+    yield "baichuan_5shot/_baichuan_5shot.yaml", group_yaml("baichuan_5shot", members, micro=None)
 
 
-def categorised(folder: str, group: str, categories: dict[str, list[str]], *, micro: bool) -> Iterator[tuple[str, str]]:
+def categorised(group: str, categories: dict[str, list[str]], *, micro: bool) -> Iterator[tuple[str, str]]:
     """Yield a group and its categories."""
     for category, members in categories.items():
         name = f"{group}_{category}"
-        yield f"{folder}/_{name}.yaml", group_yaml(name, members, micro=micro, alias=category)
+        yield f"{group}/_{name}.yaml", group_yaml(name, members, micro=micro, alias=category)
     members = [f"{group}_{category}" for category in categories]
-    yield f"{folder}/_{group}.yaml", group_yaml(group, members, micro=micro)
+    yield f"{group}/_{group}.yaml", group_yaml(group, members, micro=micro)
+
+
+def with_common_sections(text: str) -> str:
+    """Return a utils.py with its sections in common as scripts/task_common/ has them.
+
+    A section's file is a module of its own; its docstring and imports are left out.
+    """
+    own, *names_and_bodies = SECTION.split(text)
+    text = own.rstrip("\n") + "\n"
+    for name in names_and_bodies[::2]:
+        source = (COMMON / f"{name.lower().replace(' ', '_')}.py").read_text("utf-8")
+        tree = ast.parse(source)
+        first = next(node for node in tree.body[1:] if not isinstance(node, ast.Import | ast.ImportFrom))
+        begin = min([first.lineno, *(decorator.lineno for decorator in getattr(first, "decorator_list", []))])
+        body = "".join(source.splitlines(keepends=True)[begin - 1 :])
+        text += f"\n\n# ---- Common: {name} ----\n\n" + ("" if isinstance(first, ast.Assign) else "\n") + body
+    return text
 
 
 def all_files() -> dict[Path, str]:
     """Return the text of every generated file by its path."""
-    return {
+    files = {
         TASKS / path: text
         for benchmark in (ceval, mmlu, cmmlu, gaokao, agieval, baichuan)
         for path, text in benchmark()
     }
+    return files | {path: with_common_sections(path.read_text("utf-8")) for path in sorted(TASKS.glob("*/utils.py"))}
 
 
 def main() -> int:

@@ -35,6 +35,7 @@ def write_results(
     available: int | None = None,
     limit: float | None = None,
     metadata: Mapping[str, Any] | None = None,
+    version: float = 1.1,
     facts: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -44,10 +45,14 @@ def write_results(
     for task, (correct, asked) in tasks.items():
         configs[task] = {
             "task": task,
-            f"{'test' if split == 'test' else 'validation'}_split": split,
+            "test_split" if split == "test" or version > 1.0 else "validation_split": split,
             "num_fewshot": shots,
             "dataset_kwargs": {"name": "法学"},
-            "metadata": {"version": 1.0, **(metadata or {})},
+            "metadata": {
+                "version": version,
+                "protocol": {"split_drawn": True} if task.startswith(("gaokao", "agieval")) else {},
+                **(metadata or {}),
+            },
         }
         results[task] = {"name": task, "alias": task, "sample_len": asked, "acc,none": correct / asked}
         counts[task] = {"original": available or asked, "effective": asked}

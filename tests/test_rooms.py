@@ -118,6 +118,7 @@ PUBLIC_OF_LM_EVAL = (
     "lm_eval.__main__.cli_evaluate",
     "lm_eval.api.instance.Instance",
     "lm_eval.api.samplers.ContextSampler",
+    "lm_eval.api.task.ConfigurableTask",
     "lm_eval.models.huggingface.HFLM",
 )
 

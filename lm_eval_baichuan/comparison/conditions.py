@@ -31,6 +31,7 @@ def _questions(part: Part, results: Sequence[TaskResult], figure: Figure) -> Ite
         limits = {f"{r.file.config['limit']:g}" for r in results if r.file.config.get("limit") is not None}
         chosen = f"--limit {', '.join(sorted(limits))}" if limits else "chosen samples"
         yield blocks(f"{chosen}: {asked} of {available} questions")
+    yield from _draws(results)
     if any(r.metadata.get("own_data") for r in results):
         yield blocks("own data (own_data) instead of the published set")
     splits = sorted({str(r.split) for r in results})
@@ -38,6 +39,14 @@ def _questions(part: Part, results: Sequence[TaskResult], figure: Figure) -> Ite
         yield note("which questions the published figure is over was never published")
     elif splits != [figure.split]:
         yield blocks(f"{' and '.join(splits)} split; published on {figure.split}")
+
+
+def _draws(results: Sequence[TaskResult]) -> Iterator[Condition]:
+    """What was drawn by seeds."""
+    for seed in sorted({r.draws.shots_seed for r in results if r.draws.shots_seed is not None}):
+        yield blocks(f"shots_seed={seed}: shots in a drawn order, not the task's own", "shots in a drawn order")
+    for seed in sorted({r.draws.split_seed for r in results if r.draws.split_seed is not None}):
+        yield blocks(f"split_seed={seed}: other shots and questions than the task's own split", "another split")
 
 
 def _prompts(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
@@ -69,7 +78,7 @@ def _label_tokens(results: Sequence[TaskResult], benchmark: Benchmark) -> Iterat
 def _encoding(result: TaskResult) -> str:
     """The label encoding used for a task; other models than ours know only lm-eval's own."""
     recorded = result.file.facts.get("label_tokens", {})
-    used = sorted(encoding for encoding, tasks in recorded.items() if result.task in tasks)
+    used = sorted(encoding for encoding, tasks in recorded.items() if result.recorded_as in tasks)
     if used:
         return "+".join(used)
     return "not recorded" if result.file.facts else f"joint (lm-eval's own, --model {result.file.config['model']})"

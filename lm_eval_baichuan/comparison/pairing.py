@@ -10,7 +10,7 @@ from ..results import Answer, ResultsError, Run, Suite, find_suite, read_answers
 from .intervals import mcnemar
 
 Key = tuple[str, str, str, int]
-"""Benchmark, split, subject, number of the question: the same in every variant of a suite."""
+"""Benchmark, split, subject, number of the question: the same whatever the order of the shots."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def _by_key(run: Run, logged: Mapping[str, list[Answer]]) -> dict[Key, Answer]:
         suite: Suite | None = find_suite(task)
         if suite is None:
             continue
-        split = str(run.tasks[task].split)
+        drawn = run.tasks[task].draws.split_seed
+        split = f"{run.tasks[task].split}" + ("" if drawn is None else f", split_seed={drawn}")
         for answer in answers:
             keyed[suite.benchmark, split, suite.subject(task), answer.doc_id] = answer
     return keyed

@@ -32,7 +32,7 @@ class _Lost:
 
 def prompt_lengths(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
     """Return what became of prompts that were too long, as far as it is recorded."""
-    beginnings = sum(int(r.file.facts.get("truncated_prompts", {}).get(r.task, 0)) for r in results)
+    beginnings = sum(int(r.file.facts.get("truncated_prompts", {}).get(r.recorded_as, 0)) for r in results)
     if beginnings:
         yield blocks(
             f"truncated prompts: {beginnings} were longer than the model's window and lost their beginning: rerun with "
@@ -48,7 +48,7 @@ def prompt_lengths(results: Sequence[TaskResult], benchmark: Benchmark, row: Pub
 
 
 def _add_losses(losses: dict[_Limit, _Lost], result: TaskResult, benchmark: Benchmark) -> None:
-    recorded = result.file.facts.get("shortened_prompts", {}).get(result.task)
+    recorded = result.file.facts.get("shortened_prompts", {}).get(result.recorded_as)
     if not recorded or not recorded["prompts"]:
         return
     for part in recorded.get("limits") or [recorded | _judged_by_window(result, benchmark)]:

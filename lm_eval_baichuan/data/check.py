@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .checksums import Checksums, sha256
-from .sources import count_rows, data_files, home
+from .known import known_hashes
+from .sources import count_rows, home, set_files
 
 REASONS_SHOWN = 3
 
@@ -25,7 +26,7 @@ class SetState:
     """Rows read, by split or kind."""
     problems: list[str] = field(default_factory=list)
     checksums: bool = False
-    """Whether there were recorded checksums to compare with."""
+    """Whether there were checksums to compare with."""
 
     @property
     def state(self) -> str:
@@ -36,15 +37,16 @@ class SetState:
 
 
 def check(folder: Path, benchmarks: Sequence[str]) -> list[SetState]:
-    """Read every file of the sets as the tasks do, and compare the checksums where they were recorded."""
+    """Read every file of the sets as the tasks do, and compare with hashes known or recorded, where there are any."""
     from tqdm import tqdm
 
     checksums = Checksums(folder)
     states = []
-    with tqdm(total=sum(len(data_files(benchmark)) for benchmark in benchmarks), unit="file", leave=False) as bar:
+    with tqdm(total=sum(len(set_files(benchmark)) for benchmark in benchmarks), unit="file", leave=False) as bar:
         for benchmark in benchmarks:
-            files = data_files(benchmark)
-            state = SetState(benchmark, len(files), checksums=benchmark in checksums.sets)
+            files = set_files(benchmark)
+            known = bool(known_hashes().get(benchmark, {}).get("files"))
+            state = SetState(benchmark, len(files), checksums=known or benchmark in checksums.sets)
             if outdated := checksums.outdated(benchmark):
                 state.problems.append(
                     f"fetched at revision {outdated}; the tasks read {home(benchmark)[1]}: run `data fetch`"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model_adapters.errors import DataError
-from .sources import DataFile, data_files, home
+from .sources import SetFile, home, set_files
 
 NAME = "checksums.json"
 
@@ -43,7 +43,7 @@ class Checksums:
                 "this file; `data fetch` checks the data by its row counts then and writes it anew."
             ) from error
 
-    def recorded(self, file: DataFile) -> str | None:
+    def recorded(self, file: SetFile) -> str | None:
         """Return the checksum recorded for a file, None where there is none."""
         found: str | None = self.sets.get(file.benchmark, {}).get("files", {}).get(file.path)
         return found
@@ -56,7 +56,7 @@ class Checksums:
     def record(self, benchmark: str) -> None:
         """Record all files of a set as they are now."""
         repository, revision = home(benchmark)
-        files = {file.path: sha256(self.folder / file.path) for file in data_files(benchmark)}
+        files = {file.path: sha256(self.folder / file.path) for file in set_files(benchmark)}
         self.sets[benchmark] = {"repository": repository, "revision": revision, "files": files}
         fresh = self.path.with_name(f".{NAME}.new")
         fresh.write_text(json.dumps(self.sets, indent=1) + "\n", "utf-8")

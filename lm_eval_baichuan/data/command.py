@@ -9,16 +9,14 @@ import argparse
 import os
 from pathlib import Path
 
-from .sources import LAYOUTS
-
-ONLY_HELP = f"sets to look at, separated by commas, of: {', '.join(LAYOUTS)} (default: all)"
+from .sources import benchmarks
 
 
 def _sets(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     for name in names:
-        if name not in LAYOUTS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no set; the sets are {', '.join(LAYOUTS)}")
+        if name not in benchmarks():
+            raise argparse.ArgumentTypeError(f"{name!r} is no set; the sets are {', '.join(benchmarks())}")
     return list(dict.fromkeys(names))
 
 
@@ -35,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser(
         "check",
         help="tell which sets are complete, not there, or damaged",
-        description="Read every file as the tasks do, and compare with the recorded checksums where there are any. The "
-        "exit status is 0 if every set is complete, else 1.",
+        description="Read every file as the tasks do, and compare with the published rows' hashes and the recorded "
+        "checksums. The exit status is 0 if every set is complete, else 1.",
     )
+    only_help = f"sets to look at, separated by commas, of: {', '.join(benchmarks())} (default: all)"
     for each in (fetch, check):
         each.add_argument("folder", metavar="DIR", type=Path, help="the data folder")
-        each.add_argument("--only", metavar="SETS", type=_sets, default=list(LAYOUTS), help=ONLY_HELP)
+        each.add_argument("--only", metavar="SETS", type=_sets, default=list(benchmarks()), help=only_help)
     fetch.add_argument(
         "--timeout", metavar="SECONDS", type=int, default=30, help="how long to wait for a server (default: 30)"
     )
@@ -59,6 +58,6 @@ def run(args: argparse.Namespace) -> int:
         os.environ.setdefault(name, str(args.timeout))
     from .fetch import fetch
 
-    fetch(folder, args.only, args.timeout)
+    fetch(folder, args.only)
     print(f"Complete: {', '.join(args.only)}. Use the folder with: --metadata data_dir={folder}")
     return 0

@@ -1,7 +1,8 @@
-"""Which files a data folder holds, and how each is read.
+"""Which files a data folder holds, told by the tasks themselves.
 
-Nothing is stated twice: homes, revisions and readers are those of the tasks' own modules, subjects and published row
-counts those of the tasks' YAML files.
+Nothing is stated twice: where a file lies and at which revision of its home, how it is read and how many rows it has
+are the ``data_files``, ``read_rows`` and ``count_rows`` of the task folder's own ``utils.py``; its subjects and their
+published row counts are in the folder's YAML.
 """
 
 from __future__ import annotations
@@ -15,78 +16,67 @@ from typing import Any
 
 import yaml
 
-LAYOUTS = {
-    "ceval": "ceval/{split}/{subject}_{split}.csv",
-    "mmlu": "mmlu/{split}/{subject}_{split}.csv",
-    "cmmlu": "cmmlu/{split}/{subject}.csv",
-    "gaokao": "gaokao-bench/Data/Objective_Questions/{file}",
-    "agieval": "agieval/data/v1/{file}",
-}
-"""Where each set's files lie in the data folder."""
+from .. import tasks
+from .known import check_known
 
-# The JSON sets' `load` selects, counts and splits; it also renders prompts, for which any templates do here.
-ANY_PROTOCOL = {
-    "question": "{{ question }}",
-    "instruction": "",
-    "answer_delimiter": "",
-    "shot_delimiter": "",
-    "label_tokens": "",
-    "max_prompt_tokens": 0,
-    "drop_shots": "",
-}
+TASKS = Path(tasks.__file__).parent
+ALL_SETS = "baichuan_5shot"
+"""The group of all benchmarks."""
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """One file of the data folder."""
+class SetFile:
+    """One file of a set."""
 
     benchmark: str
-    path: str
-    """Relative to the data folder, with forward slashes."""
-    subject: str
-    split: str
-    """``dev``, ``val`` or ``test``; empty where one file holds a whole subject."""
-    facts: Mapping[str, Any]
-    """The arguments of the task's ``load``: subject, name, file, rows."""
+    source: Any
+    """The task folder's own `DataFile`."""
+    rows: Mapping[str, int]
+    """The published numbers of rows of its subject."""
 
     @property
-    def folder(self) -> str:
-        """The set's folder within the data folder."""
-        return self.path.partition("/")[0]
-
-
-def task_module(benchmark: str) -> Any:
-    """Return the tasks' own module that reads a set."""
-    return importlib.import_module(f"...tasks.{benchmark}_5shot.utils", __name__)
-
-
-def home(benchmark: str) -> tuple[str, str]:
-    """Return (repository, pinned revision or commit) of a set's public home."""
-    module = task_module(benchmark)
-    if hasattr(module, "HUB_REPOSITORY"):
-        return module.HUB_REPOSITORY, module.HUB_REVISION
-    return module.REPOSITORY, module.COMMIT
+    def path(self) -> str:
+        """Where it lies in a data folder, with forward slashes."""
+        return str(self.source.path)
 
 
 @functools.cache
-def data_files(benchmark: str) -> Sequence[DataFile]:
-    """Return the files of a set that its tasks read."""
+def benchmarks() -> tuple[str, ...]:
+    """Return the names of the sets, in the order of the published row."""
+    members = yaml.safe_load((TASKS / ALL_SETS / f"_{ALL_SETS}.yaml").read_text("utf-8"))["task"]
+    return tuple(member.removesuffix("_5shot") for member in members if (TASKS / member).is_dir())
+
+
+def task_module(benchmark: str) -> Any:
+    """Return the task folder's own module, which reads the set."""
+    return importlib.import_module(f"{tasks.__name__}.{benchmark}_5shot.utils")
+
+
+@functools.cache
+def set_files(benchmark: str) -> Sequence[SetFile]:
+    """Return the files of a set that its tasks read, in the order of its subjects."""
     subjects: dict[str, dict[str, Any]] = {}
-    for path in sorted(Path(task_module(benchmark).__file__).parent.glob(f"{benchmark}_5shot_*.yaml")):
+    for path in sorted((TASKS / f"{benchmark}_5shot").glob(f"{benchmark}_5shot_*.yaml")):
         facts = yaml.safe_load(path.read_text("utf-8")).get("dataset_kwargs", {})
         if "subject" not in facts:
-            continue  # C-Eval's submission task reads all subjects
+            continue  # a task that asks all subjects at once
         known = subjects.setdefault(facts["subject"], {**facts, "rows": {}})
-        known["rows"] |= facts["rows"]  # C-Eval's test and val tasks state a part each
-    files = []
-    for subject, facts in subjects.items():
-        for split in facts["rows"] if "{split}" in LAYOUTS[benchmark] else [""]:
-            place = LAYOUTS[benchmark].format(subject=subject, split=split, file=facts.get("file"))
-            files.append(DataFile(benchmark, place, subject, split, facts))
-    return files
+        known["rows"] |= facts["rows"]  # tasks of several splits state a part each
+    module = task_module(benchmark)
+    return [
+        SetFile(benchmark, source, facts["rows"])
+        for facts in subjects.values()
+        for source in module.data_files(**facts).values()
+    ]
 
 
-def count_rows(file: DataFile, folder: Path) -> dict[str, int]:
+def home(benchmark: str) -> tuple[str, str]:
+    """Return (repository, pinned revision) of a set's public home."""
+    source = set_files(benchmark)[0].source
+    return source.repository, source.revision
+
+
+def count_rows(file: SetFile, folder: Path) -> dict[str, int]:
     """Read a file as its tasks read it, with their checks, and count its rows.
 
     Args:
@@ -94,19 +84,16 @@ def count_rows(file: DataFile, folder: Path) -> dict[str, int]:
         folder: The data folder that it lies in.
 
     Returns:
-        Rows by split, or for a set without splits by kind: ``all`` and ``single`` (with one answer A-D).
+        Rows by kind: a split, or ``all`` and those of them that are asked.
 
     Raises:
         FileNotFoundError: The file is not there.
-        ValueError: The file is damaged; the message says where, what was found and what was expected.
+        ValueError: The file is damaged or not the published one; the message says where, what was found and what was
+            expected.
     """
     module = task_module(file.benchmark)
-    if file.split:
-        rows = module.read_split(file.subject, file.split, str(folder))
-        module.check_row_count(rows, file.facts["rows"][file.split], file.path, own_data=False)
-        module.check_questions(rows, ("question", *module.LETTERS), own_data=False)
-        return {file.split: len(rows)}
-    read = module.read_examples if file.benchmark == "gaokao" else module.read_lines
-    everything = read(file.facts["file"], str(folder))
-    loaded = module.load(**{**file.facts, "shuffle_shots": None}, protocol=ANY_PROTOCOL, data_dir=str(folder))
-    return {"all": len(everything), "single": sum(len(split) for split in loaded.values())}
+    rows = module.read_rows(file.source, str(folder))
+    found: dict[str, int] = module.count_rows(file.source, rows)
+    module.check_row_counts(rows, found, file.rows, file.path, own_data=False)
+    check_known(file.benchmark, file.path, rows)
+    return found

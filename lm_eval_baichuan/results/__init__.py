@@ -2,6 +2,7 @@
 
 from ..model_adapters.errors import ResultsError
 from .certificates import Certificate, certificates
+from .draws import Draws
 from .files import ResultsFile, TaskResult, read_results_file
 from .runs import Run, read_runs
 from .samples import Answer, read_answers
@@ -12,6 +13,7 @@ __all__ = [
     "AVERAGE",
     "Answer",
     "Certificate",
+    "Draws",
     "Part",
     "ResultsError",
     "ResultsFile",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model_adapters.errors import ResultsError
+from .draws import Draws, chosen_draws, draws_of, present_name
 
 ACCURACY = "acc,none"
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
@@ -87,7 +88,8 @@ class ResultsFile:
 class TaskResult:
     """How many questions of one task were answered right."""
 
-    task: str
+    recorded_as: str
+    """The task's name in the file."""
     correct: int
     asked: int
     available: int
@@ -96,6 +98,21 @@ class TaskResult:
     config: Mapping[str, Any]
     """The task's own configuration, as lm-eval recorded it."""
     file: ResultsFile
+
+    @property
+    def task(self) -> str:
+        """The task's name, as it is called now."""
+        return present_name(self.recorded_as)
+
+    @property
+    def draws(self) -> Draws:
+        """What the task drew by seeds."""
+        return draws_of(self.recorded_as, self.metadata)
+
+    @property
+    def seeds(self) -> Draws:
+        """The seeds that its run was asked for, with or without effect on this task."""
+        return chosen_draws(self.recorded_as, self.metadata)
 
     @property
     def accuracy(self) -> float:
@@ -116,7 +133,7 @@ class TaskResult:
     @property
     def samples_path(self) -> Path:
         """Where its logged samples are, if any were."""
-        return self.file.samples_path(self.task)
+        return self.file.samples_path(self.recorded_as)
 
 
 def read_results_file(path: Path) -> ResultsFile:
@@ -172,7 +189,7 @@ def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
             )
         shots = file.data.get("n-shot", {}).get(task, config.get("num_fewshot"))
         yield TaskResult(
-            task=task,
+            recorded_as=task,
             correct=correct,
             asked=asked,
             available=counts.get("original", asked),

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..model_adapters.errors import ResultsError
+from .draws import Draws
 from .files import DATE, ResultsFile, TaskResult, read_results_file, task_results
 from .suites import Suite, find_suite, known_suites
-
-SEEDS = ("shots_seed", "split_seed", "seed")
-"""What of ``--metadata`` draws shots or splits: runs that differ in it are runs of their own."""
 
 
 @dataclass
@@ -20,13 +17,13 @@ class Run:
     """One model's results, from one file or several."""
 
     name: str
-    """What to call it in tables; no two runs have the same."""
+    """What to call it in tables, with the seeds it drew by; no two runs have the same."""
     model: str
     path: Path
     """The file or folder it was read from, as named."""
     tasks: dict[str, TaskResult]
     files: list[ResultsFile]
-    seeds: dict[str, Any] = field(default_factory=dict)
+    seeds: Draws = Draws()
     left_out: list[str] = field(default_factory=list)
     """What the files hold that is not compared, and why."""
 
@@ -48,7 +45,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     """
     runs: list[Run] = []
     for path in paths:
-        runs += _runs_of_folder(path) if path.is_dir() else [_collect(path, [_read(path)])]
+        runs += _collect(path, _files_of_folder(path) if path.is_dir() else [_read(path)])
     _name_apart(runs)
     return runs
 
@@ -61,7 +58,7 @@ def _read(path: Path) -> ResultsFile:
     return read_results_file(path)
 
 
-def _runs_of_folder(folder: Path) -> list[Run]:
+def _files_of_folder(folder: Path) -> list[ResultsFile]:
     found = sorted(path for path in folder.rglob("*.json") if DATE.search(path.name))
     if not found:
         samples = next(folder.rglob("samples_*.jsonl"), None)
@@ -80,54 +77,39 @@ def _runs_of_folder(folder: Path) -> list[Run]:
             f"{folder}: results of {len(models)} models, which do not make one row: {listed}. Name each model's own "
             "folder, or its files."
         )
-    by_seed: dict[str, list[ResultsFile]] = {}
-    for file in files:
-        by_seed.setdefault(str(sorted(_seeds(file).items())), []).append(file)
-    return [_collect(folder, same_seed) for same_seed in by_seed.values()]
+    return files
 
 
-def _seeds(file: ResultsFile) -> dict[str, Any]:
-    """What the shots were drawn from, as far as the user chose it."""
-    seeds: dict[str, Any] = {}
-    for config in file.data["configs"].values():
-        metadata = config.get("metadata") or {}
-        seeds |= {key: metadata[key] for key in SEEDS if key in metadata}
-    return seeds
-
-
-def _collect(path: Path, files: list[ResultsFile]) -> Run:
-    """Take the latest result of each task."""
-    files = sorted(files, key=lambda file: file.date)
-    tasks: dict[str, TaskResult] = {}
-    left_out: dict[str, str] = {}
-    for file in files:
+def _collect(path: Path, files: list[ResultsFile]) -> list[Run]:
+    """Take the latest result of each task, seeds by seeds: what was drawn otherwise is a run of its own."""
+    runs: dict[Draws, Run] = {}
+    every_reason: dict[str, str] = {}
+    for file in sorted(files, key=lambda file: file.date):
+        reasons: dict[str, str] = {}
+        in_file: dict[Draws, list[TaskResult]] = {}
         for result in task_results(file):
             if isinstance(result, str):
-                left_out[result] = result
+                reasons[result] = result
             elif find_suite(result.task) is None:
                 reason = "not a task of this package, so its prompts are not the published ones"
-                left_out[result.task] = f"{result.task}: {reason}"
+                reasons[result.task] = f"{result.task}: {reason}"
             else:
-                tasks[result.task] = result
-    if not tasks:
-        reasons = list(left_out.values())
-        shown = "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+                in_file.setdefault(result.seeds, []).append(result)
+        every_reason |= reasons
+        for seeds, results in in_file.items():
+            name = _short(file.model) + (f" ({seeds.words})" if seeds.words else "")
+            run = runs.setdefault(seeds, Run(name, file.model, path, tasks={}, files=[], seeds=seeds))
+            run.tasks |= {result.task: result for result in results}
+            run.files.append(file)
+            run.left_out += [reason for reason in reasons.values() if reason not in run.left_out]
+    if not runs:
+        reasons_found = list(every_reason.values())
+        shown = "; ".join(reasons_found[:5])
+        shown += f"; and {len(reasons_found) - 5} more" if len(reasons_found) > 5 else ""
         raise ResultsError(
             f"{', '.join(str(file.path) for file in files)}: nothing in it to compare: {shown or 'no tasks at all'}."
         )
-    seeds: dict[str, Any] = {}
-    for file in files:
-        seeds |= _seeds(file)
-    model = files[-1].model
-    return Run(
-        name=_short(model),
-        model=model,
-        path=path,
-        tasks=tasks,
-        files=files,
-        seeds=seeds,
-        left_out=list(left_out.values()),
-    )
+    return list(runs.values())
 
 
 def _short(model: str) -> str:
@@ -136,8 +118,8 @@ def _short(model: str) -> str:
 
 
 def _name_apart(runs: list[Run]) -> None:
-    """Add to names that several runs have what tells them apart: seeds, else the path, else the date, else a number."""
-    for telling in (_by_seed, _by_path, _by_date, _by_number(runs)):
+    """Add to names that several runs have what tells them apart: the path, else the date, else a number."""
+    for telling in (_by_path, _by_date, _by_number(runs)):
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.name, []).append(run)
@@ -146,10 +128,6 @@ def _name_apart(runs: list[Run]) -> None:
             if len(same) > 1 and len(set(labels)) > 1:
                 for run, label in zip(same, labels, strict=True):
                     run.name = f"{name} ({label})" if label else name
-
-
-def _by_seed(run: Run) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(run.seeds.items()))
 
 
 def _by_path(run: Run) -> str:

@@ -43,7 +43,7 @@ class Suite:
 
     @property
     def variant(self) -> str:
-        """What sets the suite apart from the benchmark's main one: ``val``, ``shuffled``, or nothing."""
+        """What sets the suite apart from the benchmark's main one: ``val``, or nothing."""
         return self.name.removeprefix(f"{self.benchmark}_5shot").removeprefix("_")
 
     def subject(self, task: str) -> str:

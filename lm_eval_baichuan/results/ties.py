@@ -63,7 +63,7 @@ def count_ties(results: Sequence[TaskResult], logged: Mapping[str, Sequence[Answ
     """
     questions = of = unknown = 0
     for result in results:
-        recorded = result.file.facts.get("ties", {}).get(result.task)
+        recorded = result.file.facts.get("ties", {}).get(result.recorded_as)
         if recorded is not None:
             tied, seen = _recorded(result, recorded)
         elif result.task in logged:
@@ -82,12 +82,12 @@ def _recorded(result: TaskResult, recorded: Mapping[str, int]) -> tuple[int, int
         tied, seen = int(recorded["questions"]), int(recorded["of"])
     except (KeyError, TypeError, ValueError) as error:
         raise ResultsError(
-            f"{result.file.path}: task {result.task}: ties: found {recorded!r}; expected questions and of. The file "
-            "has been changed: run the evaluation again."
+            f"{result.file.path}: task {result.recorded_as}: ties: found {recorded!r}; expected questions and of. The "
+            "file has been changed: run the evaluation again."
         ) from error
     if not 0 <= tied <= seen:
         raise ResultsError(
-            f"{result.file.path}: task {result.task}: ties: {tied} of {seen} questions. The file has been changed: run "
-            "the evaluation again."
+            f"{result.file.path}: task {result.recorded_as}: ties: {tied} of {seen} questions. The file has been "
+            "changed: run the evaluation again."
         )
     return tied, seen

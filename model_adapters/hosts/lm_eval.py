@@ -49,6 +49,7 @@ def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator
     return map(make_disjoint_window, windows)
 
 
+_TASK = "lm_eval.api.task:ConfigurableTask"
 _HFLM = "lm_eval.models.huggingface:HFLM"
 
 LEANS = (
@@ -86,8 +87,19 @@ LEANS = (
     Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
     Lean(
         "lm_eval.api.samplers:ContextSampler.sample",
-        "tasks/*/utils.py subclass it, to draw the published shots",
+        "tasks/*/utils.py subclass it, to take the shots that stand in a question's row",
         ("n", "eval_doc", "df"),
     ),
+    Lean(
+        f"{_TASK}.build_all_requests",
+        "tasks/*/utils.py override it, to see that cached requests are of this run's questions",
+        ("limit", "samples", "rank", "world_size", "cache_requests", "rewrite_requests_cache"),
+    ),
+    Lean(
+        f"{_TASK}.doc_iterator",
+        "tasks/*/utils.py compare cached requests with what it gives",
+        ("limit", "samples", "rank", "world_size"),
+    ),
+    Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
 )

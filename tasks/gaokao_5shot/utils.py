@@ -1,21 +1,30 @@
 """GAOKAO-Bench's questions with one answer: which they are, and which of them are shots.
 
-The upper part is GAOKAO-Bench's own. A section that begins with "# ---- Common" is the same in every folder that has
-it, so that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; change it in all of them.
+The upper part is GAOKAO-Bench's own. Sections that begin with "# ---- Common" are the same in every folder that has
+them, so that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; scripts/generate_tasks.py writes them.
 """
+
+from __future__ import annotations
 
 import collections
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import datasets
+import huggingface_hub
 import jinja2
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
 from lm_eval.api.samplers import ContextSampler
+from lm_eval.api.task import ConfigurableTask
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 REPOSITORY = "OpenLMLab/GAOKAO-Bench"
@@ -29,11 +38,11 @@ def load(
     file: str,
     rows: Mapping[str, int],
     protocol: Mapping[str, Any],
-    shuffle_shots: str | None = None,
     data_dir: str | None = None,
     own_data: bool = False,
-    shots_seed: int = 0,
-    **_: Any,
+    split_seed: int = 0,
+    shots_seed: int | None = None,
+    **others: Any,
 ) -> datasets.DatasetDict:
     """Return one subject's shots (``dev``) and its other questions (``test``), ready for lm-eval.
 
@@ -43,51 +52,47 @@ def load(
         file: Name of the subject's file in Data/Objective_Questions.
         rows: Number of rows in the published file (``all``) and of those with exactly one answer A-D (``single``).
         protocol: Templates and scoring rules; the YAML base explains each.
-        shuffle_shots: ``question`` to draw the order of the shots anew for each question; default: as drawn.
         data_dir: Folder holding ``gaokao-bench/Data/Objective_Questions/<file>``. Default: the environment variable
             LM_EVAL_BAICHUAN_DATA, else GitHub.
         own_data: Accept other row counts and empty cells, for data other than the published set.
-        shots_seed: Seed of the split into shots and questions, and of the order of shuffled shots.
+        split_seed: Draws which questions are shots.
+        shots_seed: Draws the order of the shots anew for each question; default: as the split drew them.
+        others: What else lm-eval hands over; seeds among it are checked.
 
     Raises:
         FileNotFoundError: The file is missing from ``data_dir``.
-        ValueError: The file holds something other than questions; the message names file, row and field.
+        ValueError: The file holds something other than questions; the message names file, row and field. Or a seed is
+            none.
     """
-    examples = read_examples(file, data_dir)
-    check_row_count(examples, rows["all"], f"GAOKAO-Bench {file}", own_data=own_data)
-    single = [
-        {
-            "id": str(example["index"]),
-            "year": str(example["year"]),
-            "category": str(example["category"]),
-            "question": example["question"],
-            "answer": example["answer"][0],
-            "source": example["source"],
-        }
-        for example in examples
-        if len(example["answer"]) == 1 and example["answer"][0] in LETTERS
-    ]
-    check_row_count(
-        single,
-        rows["single"],
-        f"GAOKAO-Bench {file}, one answer A-D",
+    check_seeds(split_seed=split_seed, shots_seed=shots_seed, **others)
+    (source,) = data_files(file=file).values()
+    examples = read_rows(source, data_dir, own_data=own_data)
+    check_row_counts(
+        examples,
+        count_rows(source, examples),
+        rows,
+        f"GAOKAO-Bench {file}",
         own_data=own_data,
     )
-    check_questions(single, ("question",), own_data=own_data)
-    shots, questions = draw_shots(single, subject, shots_seed)
-    return make_dataset(
-        shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed
-    )
+    shots, questions = draw_shots(single_answers(examples), subject, split_seed)
+    return make_dataset(shots, questions, "test", subject, name, protocol, shots_seed)
 
 
-def read_examples(file: str, data_dir: str | None) -> list[dict[str, Any]]:
-    """Read the rows of one file, from ``data_dir`` or GitHub, and check that each has the fields of a question."""
-    folder, path = find_data_dir(data_dir), f"Data/Objective_Questions/{file}"
-    if folder is not None:
-        local = folder / "gaokao-bench" / path
-        content, source = file_content(local), str(local)
-    else:
-        content, source = github_file(REPOSITORY, COMMIT, path)
+def data_files(*, file: str, **_: Any) -> dict[str, DataFile]:
+    """Return where a subject's questions are: all in one file."""
+    at_home = f"Data/Objective_Questions/{file}"
+    return {
+        "all": DataFile(
+            f"gaokao-bench/{at_home}", "all", REPOSITORY, COMMIT, at_home, github_file
+        )
+    }
+
+
+def read_rows(
+    file: DataFile, data_dir: str | None = None, *, own_data: bool = False
+) -> list[dict[str, Any]]:
+    """Return a file's rows, in file order, from ``data_dir`` or GitHub; stop at one that is no question."""
+    content, source = file_content(file, data_dir)
     try:
         examples = json.loads(decode(content, source))["example"]
     except json.JSONDecodeError as error:
@@ -120,17 +125,76 @@ def read_examples(file: str, data_dir: str | None) -> list[dict[str, Any]]:
                     "Correct the row."
                 )
         example["source"] = f"{source}, example {number}"
+    check_questions(single_answers(examples), ("question",), own_data=own_data)
     return list(examples)
 
 
-# ---- Common: questions, shots and their prompts ----
+def count_rows(file: DataFile, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many rows a file has, by kind: all, and those with exactly one answer A-D."""
+    return {file.part: len(rows), "single": len(single_answers(rows))}
+
+
+def single_answers(examples: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return the rows with exactly one answer A-D, as questions."""
+    return [
+        {
+            "id": str(example["index"]),
+            "year": example["year"],
+            "category": example["category"],
+            "question": example["question"],
+            "answer": example["answer"][0],
+            "source": example["source"],
+        }
+        for example in examples
+        if len(example["answer"]) == 1 and example["answer"][0] in LETTERS
+    ]
+
+
+# ---- Common: questions ----
 
 LETTERS = ("A", "B", "C", "D")
-DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+SEEDS = ("shots_seed", "split_seed")
+
+
+class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untyped
+    """A task that never asks another run's questions out of lm-eval's cache.
+
+    The cache of ``--cache_requests`` knows a task by its name alone, so it answers a run with another seed or over
+    other data with the prompts of the run before.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Set up the task from its YAML, in which ``class`` names this class and means nothing further."""
+        super().__init__(
+            config={key: value for key, value in config.items() if key != "class"}
+        )
+
+    def fewshot_docs(self) -> list[Any]:
+        """Return no pool of shots to draw from: each question's row carries its own."""
+        return []
+
+    def build_all_requests(self, **options: Any) -> None:
+        """Build the requests, or take them from the cache where they hold the questions and shots of this run."""
+        super().build_all_requests(**options)
+        if not options.get("cache_requests"):
+            return
+        which = {
+            key: options[key]
+            for key in ("limit", "samples", "rank", "world_size")
+            if key in options
+        }
+        held = {request.doc_id: request.doc for request in self.instances}
+        if any(held.get(number) != doc for number, doc in self.doc_iterator(**which)):
+            logging.getLogger(__name__).warning(
+                "%s: the cached requests are of other questions or shots (another seed, other data). They are built "
+                "anew and replace those in the cache.",
+                self.config.task,
+            )
+            super().build_all_requests(**{**options, "rewrite_requests_cache": True})
 
 
 class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyped
-    """Takes the shots that a question's own row carries in its column ``shots``, in the order drawn for it.
+    """Takes the shots that a question's own row carries in its column ``shots``, in their order.
 
     lm-eval hands a sampler the question only where the shots' split is the questions' split, so a task using this
     sets ``fewshot_split`` to the split it asks.
@@ -156,8 +220,214 @@ class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyp
         return shots[:n]
 
 
+def check_questions(
+    rows: Iterable[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    own_data: bool,
+    answers: bool = True,
+) -> None:
+    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
+    for row in rows:
+        if answers and row["answer"] not in LETTERS:
+            raise ValueError(
+                f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
+            )
+        for column in columns:
+            if not row[column].strip() and not own_data:
+                raise ValueError(
+                    f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
+                    "pass --metadata own_data=true if your data is meant to differ from the published set."
+                )
+
+
+def check_row_counts(
+    rows: Sequence[Mapping[str, Any]],
+    found: Mapping[str, int],
+    expected: Mapping[str, int],
+    what: str,
+    *,
+    own_data: bool,
+) -> None:
+    """Stop if a file does not have its published size: a score over part of a set is not the published score.
+
+    Args:
+        rows: The file's rows.
+        found: Their numbers by kind.
+        expected: The published numbers, of these kinds and maybe others.
+        what: The set.
+        own_data: Whether other numbers are meant.
+    """
+    for kind, number in found.items():
+        if number != expected[kind] and not own_data:
+            raise ValueError(
+                f"{what}, {kind.replace('_', ' ')}: {number} rows found ({rows[0]['source'] if rows else 'none'} ff.), "
+                f"{expected[kind]} expected in the published set. The data is incomplete or another release: replace "
+                "it, or pass --metadata own_data=true if your data is meant to differ; its score then does not compare "
+                "with the published one."
+            )
+
+
+def check_seeds(**metadata: Any) -> None:
+    """Stop at a seed that is no whole number, and at one that no task knows, which would change nothing unseen."""
+    for name, seed in metadata.items():
+        if name.endswith("_seed") and name not in SEEDS:
+            raise ValueError(
+                f"--metadata {name}: no task draws by it. The seeds are {' and '.join(SEEDS)}."
+            )
+        if name in SEEDS and seed is not None and type(seed) is not int:
+            raise ValueError(
+                f"--metadata {name} is {seed!r}, a whole number was expected."
+            )
+
+
+def draw_key(*parts: object) -> str:
+    """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
+    return hashlib.sha256(
+        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
+    ).hexdigest()
+
+
+def make_dataset(
+    shots: Sequence[Mapping[str, str]],
+    questions: Sequence[Mapping[str, str]],
+    split: str,
+    subject: str,
+    name: str,
+    protocol: Mapping[str, Any],
+    shots_seed: int | None = None,
+) -> datasets.DatasetDict:
+    """Render shots and questions, and add what an adapter needs to score them as published.
+
+    Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
+    those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``shots`` (each with ``prompt``
+    and ``answer``, in the order asked), ``instruction`` (the text before the shots), ``label_tokens``,
+    ``max_prompt_tokens``, ``drop_shots``, and in characters ``description_length`` (of the instruction),
+    ``question_length`` and ``shot_lengths`` (of each shot with its answer and delimiters, in order).
+
+    Args:
+        shots: The rows to answer in advance, in order.
+        questions: The rows to ask.
+        split: What to call the questions' split; the shots' is ``dev``.
+        subject: Name of the subject in the data.
+        name: Name of the subject in the instruction.
+        protocol: Templates and scoring rules, from the YAML base.
+        shots_seed: Draws the order of the shots, once for the subject or anew for each question as the protocol's
+            ``shots_drawn_for`` says; None: the order given.
+    """
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
+    instruction = environment.from_string(protocol["instruction"]).render(
+        subject=subject, name=name
+    )
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
+
+    def rendered(row: Mapping[str, str]) -> dict[str, Any]:
+        columns = {key: value for key, value in row.items() if key != "source"}
+        return {**columns, "subject": subject, "prompt": render_question(**columns)}
+
+    given = [rendered(row) for row in shots]
+    documents = []
+    for document in map(rendered, questions):
+        ordered = given
+        if shots_seed is not None:
+            drawn_for = {"question": document["prompt"], "subject": ""}[
+                protocol["shots_drawn_for"]
+            ]
+            ordered = sorted(
+                given,
+                key=lambda shot: draw_key(
+                    shots_seed, subject, drawn_for, shot["prompt"]
+                ),
+            )
+        document["shots"] = [
+            {"prompt": shot["prompt"], "answer": shot["answer"]} for shot in ordered
+        ]
+        document["instruction"] = instruction
+        for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
+            document[rule] = protocol[rule]
+        document["description_length"] = len(instruction)
+        document["question_length"] = len(document["prompt"])
+        document["shot_lengths"] = [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in ordered
+        ]
+        documents.append(document)
+    return datasets.DatasetDict(
+        {
+            "dev": datasets.Dataset.from_list(given),
+            split: datasets.Dataset.from_list(documents),
+        }
+    )
+
+
+# ---- Common: drawn shots ----
+
+
+def draw_shots(
+    rows: Sequence[dict[str, str]], subject: str, seed: int, number: int = 5
+) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Split a subject's rows at random into ``number`` shots, in drawn order, and the questions to ask, in file order.
+
+    The draw depends on the seed and on the rows' own text, so neither on their order in the file nor on the Python at
+    work. A row that occurs twice (same passage, same question) is never a shot, since its copy would then be asked
+    with the answer in sight; and no two shots share a passage.
+    """
+    columns = [column for column in rows[0] if column not in ("id", "source")]
+
+    def text(row: Mapping[str, str]) -> tuple[str, str]:
+        return row.get("passage", ""), row["question"]
+
+    times = collections.Counter(map(text, rows))
+    shots: list[dict[str, str]] = []
+    for row in sorted(
+        rows,
+        key=lambda row: draw_key(seed, subject, *(row[column] for column in columns)),
+    ):
+        passage_shown = any(
+            row.get("passage") and row.get("passage") == shot.get("passage")
+            for shot in shots
+        )
+        if times[text(row)] == 1 and not passage_shown:
+            shots.append(row)
+        if len(shots) == number:
+            return shots, [
+                row for row in rows if not any(row is shot for shot in shots)
+            ]
+    raise ValueError(
+        f"{rows[0]['source']} ff.: {len(rows)} rows give only {len(shots)} of {number} shots (rows that occur once, "
+        "each with a passage of its own). Replace the file by the published one."
+    )
+
+
+# ---- Common: data files ----
+
+DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+
+
+class DataFile(NamedTuple):
+    """One file of questions: where it lies in a data folder, and how its content comes from its public home."""
+
+    path: str
+    """In a data folder, with forward slashes."""
+    part: str
+    """What of a subject it holds: a split, or ``all``."""
+    repository: str
+    revision: str
+    at_home: str
+    """Its path in the repository, or the path of what it is made from."""
+    download: Callable[..., tuple[bytes, str]]
+    """``download(file, fresh=False)`` gives its content, and where that came from; ``fresh``: pass over caches."""
+
+
 def find_data_dir(data_dir: str | None) -> Path | None:
-    """Return the folder with the data: ``data_dir``, else what the environment names, else None (the hub)."""
+    """Return the folder with the data: ``data_dir``, else what the environment names, else None (the public home)."""
     named = data_dir or os.environ.get(DATA_VARIABLE)
     if not named:
         return None
@@ -174,14 +444,18 @@ def find_data_dir(data_dir: str | None) -> Path | None:
     return folder
 
 
-def file_content(path: Path) -> bytes:
-    """Return the bytes of a file of the data folder."""
+def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:
+    """Return a file's content and where it comes from: the data folder where one is named, else its public home."""
+    folder = find_data_dir(data_dir)
+    if folder is None:
+        return file.download(file)
+    path = folder / file.path
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist. The README of this task shows the layout of the data folder; without data_dir and "
             f"without the environment variable {DATA_VARIABLE} the data comes from its public home."
         )
-    return path.read_bytes()
+    return path.read_bytes(), str(path)
 
 
 def decode(content: bytes, source: str) -> str:
@@ -221,187 +495,34 @@ def other_unicode(content: bytes) -> str | None:
     return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
 
 
-def check_questions(
-    rows: Iterable[Mapping[str, str]],
-    columns: Sequence[str],
-    *,
-    own_data: bool,
-    answers: bool = True,
-) -> None:
-    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
-    for row in rows:
-        if answers and row["answer"] not in LETTERS:
-            raise ValueError(
-                f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
-            )
-        for column in columns:
-            if not row[column].strip() and not own_data:
-                raise ValueError(
-                    f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
-                    "pass --metadata own_data=true if your data is meant to differ from the published set."
-                )
-
-
-def check_row_count(
-    rows: Sequence[Any], expected: int, what: str, *, own_data: bool
-) -> None:
-    """Stop if a set does not have its published size: a score over part of it is not the published score."""
-    if len(rows) != expected and not own_data:
-        raise ValueError(
-            f"{what}: {len(rows)} rows found ({rows[0]['source'] if rows else 'none'} ff.), {expected} expected in the "
-            "published set. The data is incomplete or another release: replace it, or pass --metadata own_data=true if "
-            "your data is meant to differ; its score then does not compare with the published one."
-        )
-
-
-def draw_key(*parts: object) -> str:
-    """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
-    return hashlib.sha256(
-        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
-    ).hexdigest()
-
-
-def make_dataset(
-    shots: Sequence[Mapping[str, str]],
-    questions: Sequence[Mapping[str, str]],
-    split: str,
-    subject: str,
-    name: str,
-    protocol: Mapping[str, Any],
-    shuffle_shots: str | None = None,
-    shots_seed: int = 0,
-) -> datasets.DatasetDict:
-    """Render shots and questions, and add what an adapter needs to score them as published.
-
-    Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
-    those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``instruction`` (the text
-    before the shots), ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``, and in characters
-    ``description_length`` (of the instruction), ``question_length`` and ``shot_lengths`` (of each shot with its answer
-    and delimiters, in order).
-
-    Args:
-        shots: The rows to answer in advance, in order.
-        questions: The rows to ask.
-        split: What to call the questions' split; the shots' is ``dev``.
-        subject: Name of the subject in the data.
-        name: Name of the subject in the instruction.
-        protocol: Templates and scoring rules, from the YAML base.
-        shuffle_shots: Whether each row carries its own ``shots``: ``question`` draws their order anew for each
-            question, ``subject`` once, ``never`` keeps it; None: no such column.
-        shots_seed: Seed of the drawn orders.
-    """
-    environment = jinja2.Environment(  # prompts are plain text, not HTML
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    render_question: Callable[..., str] = environment.from_string(
-        protocol["question"]
-    ).render
-    instruction = environment.from_string(protocol["instruction"]).render(
-        subject=subject, name=name
-    )
-    delimiters_length = len(protocol["answer_delimiter"]) + len(
-        protocol["shot_delimiter"]
-    )
-
-    def rendered(row: Mapping[str, str]) -> dict[str, Any]:
-        columns = {key: value for key, value in row.items() if key != "source"}
-        return {**columns, "subject": subject, "prompt": render_question(**columns)}
-
-    fixed_shots = [rendered(row) for row in shots]
-    documents = []
-    for document in map(rendered, questions):
-        own_shots = fixed_shots
-        if shuffle_shots in ("question", "subject"):
-            drawn_for = document["prompt"] if shuffle_shots == "question" else ""
-            own_shots = sorted(
-                fixed_shots,
-                key=lambda shot: draw_key(
-                    shots_seed, subject, drawn_for, shot["prompt"]
-                ),
-            )
-        if shuffle_shots:
-            document["shots"] = [
-                {"prompt": shot["prompt"], "answer": shot["answer"]}
-                for shot in own_shots
-            ]
-        document["instruction"] = instruction
-        for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
-            document[rule] = protocol[rule]
-        document["description_length"] = len(instruction)
-        document["question_length"] = len(document["prompt"])
-        document["shot_lengths"] = [
-            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
-            for shot in own_shots
-        ]
-        documents.append(document)
-    return datasets.DatasetDict(
-        {
-            "dev": datasets.Dataset.from_list(fixed_shots),
-            split: datasets.Dataset.from_list(documents),
-        }
-    )
-
-
-# ---- Common: shots drawn from the questions ----
-
-
-def draw_shots(
-    rows: Sequence[dict[str, str]], subject: str, seed: int, number: int = 5
-) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """Split a subject's rows at random into ``number`` shots, in drawn order, and the questions to ask, in file order.
-
-    The draw depends on the seed and on the rows' own text, so neither on their order in the file nor on the Python at
-    work. A row that occurs twice (same passage, same question) is never a shot, since its copy would then be asked
-    with the answer in sight; and no two shots share a passage.
-    """
-    columns = [column for column in rows[0] if column not in ("id", "source")]
-
-    def text(row: Mapping[str, str]) -> tuple[str, str]:
-        return row.get("passage", ""), row["question"]
-
-    times = collections.Counter(map(text, rows))
-    shots: list[dict[str, str]] = []
-    for row in sorted(
-        rows,
-        key=lambda row: draw_key(seed, subject, *(row[column] for column in columns)),
-    ):
-        passage_shown = any(
-            row.get("passage") and row.get("passage") == shot.get("passage")
-            for shot in shots
-        )
-        if times[text(row)] == 1 and not passage_shown:
-            shots.append(row)
-        if len(shots) == number:
-            return shots, [
-                row for row in rows if not any(row is shot for shot in shots)
-            ]
-    raise ValueError(
-        f"{rows[0]['source']} ff.: {len(rows)} rows give only {len(shots)} of {number} shots (rows that occur once, "
-        "each with a passage of its own). Replace the file by the published one."
-    )
-
-
-# ---- Common: files of GitHub repositories ----
-
+# ---- Common: GitHub files ----
 
 GITHUB_VARIABLE = "LM_EVAL_BAICHUAN_GITHUB"  # a mirror of raw.githubusercontent.com
 
 
-def github_file(repository: str, commit: str, path: str) -> tuple[bytes, str]:
-    """Return a file of a GitHub repository at a commit, and its address; the cache of ``datasets`` keeps the file."""
+def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
+    """Return a file's content at its commit, and its address; the hub library's folder for assets keeps a copy."""
     home = os.environ.get(GITHUB_VARIABLE, "https://raw.githubusercontent.com").rstrip(
         "/"
     )
-    address = f"{home}/{repository}/{commit}/{path}"
-    once = datasets.DownloadConfig(
-        use_etag=False
-    )  # what an address with a commit names never changes
+    address = f"{home}/{file.repository}/{file.revision}/{file.at_home}"
+    kept = (
+        huggingface_hub.cached_assets_path("lm_eval", file.repository, file.revision)
+        / file.at_home
+    )
+    if kept.is_file() and not fresh:
+        return kept.read_bytes(), address
     try:
-        return Path(
-            datasets.DownloadManager(download_config=once).download(address)
-        ).read_bytes(), address
-    except OSError as error:
+        timeout = huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
+        response = huggingface_hub.get_session().get(address, timeout=timeout)
+        response.raise_for_status()
+    except (OSError, HTTPError) as error:
         raise ConnectionError(
-            f"{address} could not be downloaded ({error}). Name a mirror in the environment variable "
-            f"{GITHUB_VARIABLE}, or get the files another way and pass --metadata data_dir=PATH."
+            f"{address} could not be downloaded ({type(error).__name__}: {error}). Name a mirror in the environment "
+            f"variable {GITHUB_VARIABLE}, or get the files another way and pass --metadata data_dir=PATH."
         ) from error
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+    part.write_bytes(response.content)
+    part.replace(kept)
+    return response.content, address

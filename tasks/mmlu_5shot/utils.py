@@ -1,24 +1,33 @@
 """MMLU as Baichuan's script and hendrycks/test ask it: where the questions are.
 
-The upper part is MMLU's own. A section that begins with "# ---- Common" is the same in every folder that has it, so
-that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; change it in all of them.
+The upper part is MMLU's own. Sections that begin with "# ---- Common" are the same in every folder that has them, so
+that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; scripts/generate_tasks.py writes them.
 """
 
+from __future__ import annotations
+
 import csv
+import functools
 import hashlib
 import io
 import json
+import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import datasets
 import huggingface_hub
 import jinja2
 import pyarrow.parquet  # type: ignore[import-untyped]
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
 from lm_eval.api.samplers import ContextSampler
+from lm_eval.api.task import ConfigurableTask
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 HUB_REPOSITORY = "cais/mmlu"
@@ -31,11 +40,10 @@ def load(
     subject: str,
     rows: Mapping[str, int],
     protocol: Mapping[str, Any],
-    shuffle_shots: str | None = None,
     data_dir: str | None = None,
     own_data: bool = False,
-    shots_seed: int = 0,
-    **_: Any,
+    shots_seed: int | None = None,
+    **others: Any,
 ) -> datasets.DatasetDict:
     """Return one subject's ``dev`` rows (the shots) and its ``test`` questions, ready for lm-eval.
 
@@ -43,61 +51,119 @@ def load(
         subject: MMLU's file name for the subject, such as ``abstract_algebra``.
         rows: The published number of rows of each split.
         protocol: Templates and scoring rules; the YAML base explains each.
-        shuffle_shots: ``subject`` to draw the order of the shots from the seed; default: file order.
         data_dir: Folder holding ``mmlu/{dev,test}/<subject>_<split>.csv``. Default: the environment variable
             LM_EVAL_BAICHUAN_DATA, else the hub.
         own_data: Accept other row counts and empty cells, for data other than the published set.
-        shots_seed: Seed of the order of shuffled shots.
+        shots_seed: Draws the order of the subject's shots; default: file order.
+        others: What else lm-eval hands over; seeds among it are checked.
 
     Raises:
         FileNotFoundError: A file is missing from ``data_dir``.
-        ValueError: A file holds something other than MMLU questions; the message names file, row and column.
+        ValueError: A file holds something other than MMLU questions; the message names file, row and column. Or a seed
+            is none.
     """
-    shots, questions = (read_split(subject, part, data_dir) for part in ("dev", "test"))
-    for part, found in (("dev", shots), ("test", questions)):
-        check_questions(found, COLUMNS[:5], own_data=own_data)
-        check_row_count(found, rows[part], f"MMLU {subject}, {part}", own_data=own_data)
+    check_seeds(shots_seed=shots_seed, **others)
+    found = {}
+    for split, file in data_files(subject=subject, rows=rows).items():
+        found[split] = read_rows(file, data_dir, own_data=own_data)
+        check_row_counts(
+            found[split],
+            count_rows(file, found[split]),
+            rows,
+            f"MMLU {subject}",
+            own_data=own_data,
+        )
     name = subject.replace("_", " ")
     return make_dataset(
-        shots, questions, "test", subject, name, protocol, shuffle_shots, shots_seed
+        found["dev"], found["test"], "test", subject, name, protocol, shots_seed
     )
 
 
-def read_split(subject: str, split: str, data_dir: str | None) -> list[dict[str, str]]:
-    """Read one subject's rows of one split as text, from ``data_dir`` or the hub, in file order."""
-    folder = find_data_dir(data_dir)
-    if folder is not None:
-        path = folder / "mmlu" / split / f"{subject}_{split}.csv"
-        return read_csv(file_content(path), str(path), COLUMNS)
-    files = hub_files(HUB_REPOSITORY, HUB_REVISION, f"{subject}/{split}-*")
-    return [row for file in files for row in read_hub_file(file)]
-
-
-def read_hub_file(path: Path) -> list[dict[str, str]]:
-    """Read one of the hub's parquet files, with the columns of the official CSV files."""
-    rows = []
-    for row in read_parquet(path):
-        options = dict(zip(LETTERS, row["choices"], strict=True))
-        answer = LETTERS[int(row["answer"])]
-        rows.append(
-            {
-                "question": row["question"],
-                **options,
-                "answer": answer,
-                "source": row["source"],
-            }
+def data_files(
+    *, subject: str, rows: Mapping[str, int], **_: Any
+) -> dict[str, DataFile]:
+    """Return where a subject's questions are, by split."""
+    return {
+        split: DataFile(
+            path=f"mmlu/{split}/{subject}_{split}.csv",
+            part=split,
+            repository=HUB_REPOSITORY,
+            revision=HUB_REVISION,
+            at_home=f"{subject}/{split}-*",
+            download=from_hub,
         )
+        for split in rows
+    }
+
+
+def read_rows(
+    file: DataFile, data_dir: str | None = None, *, own_data: bool = False
+) -> list[dict[str, str]]:
+    """Return a file's questions as text, in file order, from ``data_dir`` or the hub; stop at what is no question."""
+    rows = read_csv(*file_content(file, data_dir), COLUMNS)
+    check_questions(rows, COLUMNS[:5], own_data=own_data)
     return rows
 
 
-# ---- Common: questions, shots and their prompts ----
+def count_rows(file: DataFile, rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """Return how many rows a file has, by kind: a split has one."""
+    return {file.part: len(rows)}
+
+
+def from_hub(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
+    """Return a file of the hub set in the form of the official CSV files, which have no header."""
+    sources = hub_files(file, fresh=fresh)
+    rows = [row for source in sources for row in read_parquet(source)]
+    return csv_content(
+        [row["question"], *row["choices"], LETTERS[int(row["answer"])]] for row in rows
+    ), str(sources[0])
+
+
+# ---- Common: questions ----
 
 LETTERS = ("A", "B", "C", "D")
-DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+SEEDS = ("shots_seed", "split_seed")
+
+
+class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untyped
+    """A task that never asks another run's questions out of lm-eval's cache.
+
+    The cache of ``--cache_requests`` knows a task by its name alone, so it answers a run with another seed or over
+    other data with the prompts of the run before.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        """Set up the task from its YAML, in which ``class`` names this class and means nothing further."""
+        super().__init__(
+            config={key: value for key, value in config.items() if key != "class"}
+        )
+
+    def fewshot_docs(self) -> list[Any]:
+        """Return no pool of shots to draw from: each question's row carries its own."""
+        return []
+
+    def build_all_requests(self, **options: Any) -> None:
+        """Build the requests, or take them from the cache where they hold the questions and shots of this run."""
+        super().build_all_requests(**options)
+        if not options.get("cache_requests"):
+            return
+        which = {
+            key: options[key]
+            for key in ("limit", "samples", "rank", "world_size")
+            if key in options
+        }
+        held = {request.doc_id: request.doc for request in self.instances}
+        if any(held.get(number) != doc for number, doc in self.doc_iterator(**which)):
+            logging.getLogger(__name__).warning(
+                "%s: the cached requests are of other questions or shots (another seed, other data). They are built "
+                "anew and replace those in the cache.",
+                self.config.task,
+            )
+            super().build_all_requests(**{**options, "rewrite_requests_cache": True})
 
 
 class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyped
-    """Takes the shots that a question's own row carries in its column ``shots``, in the order drawn for it.
+    """Takes the shots that a question's own row carries in its column ``shots``, in their order.
 
     lm-eval hands a sampler the question only where the shots' split is the questions' split, so a task using this
     sets ``fewshot_split`` to the split it asks.
@@ -123,8 +189,175 @@ class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyp
         return shots[:n]
 
 
+def check_questions(
+    rows: Iterable[Mapping[str, str]],
+    columns: Sequence[str],
+    *,
+    own_data: bool,
+    answers: bool = True,
+) -> None:
+    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
+    for row in rows:
+        if answers and row["answer"] not in LETTERS:
+            raise ValueError(
+                f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
+            )
+        for column in columns:
+            if not row[column].strip() and not own_data:
+                raise ValueError(
+                    f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
+                    "pass --metadata own_data=true if your data is meant to differ from the published set."
+                )
+
+
+def check_row_counts(
+    rows: Sequence[Mapping[str, Any]],
+    found: Mapping[str, int],
+    expected: Mapping[str, int],
+    what: str,
+    *,
+    own_data: bool,
+) -> None:
+    """Stop if a file does not have its published size: a score over part of a set is not the published score.
+
+    Args:
+        rows: The file's rows.
+        found: Their numbers by kind.
+        expected: The published numbers, of these kinds and maybe others.
+        what: The set.
+        own_data: Whether other numbers are meant.
+    """
+    for kind, number in found.items():
+        if number != expected[kind] and not own_data:
+            raise ValueError(
+                f"{what}, {kind.replace('_', ' ')}: {number} rows found ({rows[0]['source'] if rows else 'none'} ff.), "
+                f"{expected[kind]} expected in the published set. The data is incomplete or another release: replace "
+                "it, or pass --metadata own_data=true if your data is meant to differ; its score then does not compare "
+                "with the published one."
+            )
+
+
+def check_seeds(**metadata: Any) -> None:
+    """Stop at a seed that is no whole number, and at one that no task knows, which would change nothing unseen."""
+    for name, seed in metadata.items():
+        if name.endswith("_seed") and name not in SEEDS:
+            raise ValueError(
+                f"--metadata {name}: no task draws by it. The seeds are {' and '.join(SEEDS)}."
+            )
+        if name in SEEDS and seed is not None and type(seed) is not int:
+            raise ValueError(
+                f"--metadata {name} is {seed!r}, a whole number was expected."
+            )
+
+
+def draw_key(*parts: object) -> str:
+    """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
+    return hashlib.sha256(
+        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
+    ).hexdigest()
+
+
+def make_dataset(
+    shots: Sequence[Mapping[str, str]],
+    questions: Sequence[Mapping[str, str]],
+    split: str,
+    subject: str,
+    name: str,
+    protocol: Mapping[str, Any],
+    shots_seed: int | None = None,
+) -> datasets.DatasetDict:
+    """Render shots and questions, and add what an adapter needs to score them as published.
+
+    Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
+    those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``shots`` (each with ``prompt``
+    and ``answer``, in the order asked), ``instruction`` (the text before the shots), ``label_tokens``,
+    ``max_prompt_tokens``, ``drop_shots``, and in characters ``description_length`` (of the instruction),
+    ``question_length`` and ``shot_lengths`` (of each shot with its answer and delimiters, in order).
+
+    Args:
+        shots: The rows to answer in advance, in order.
+        questions: The rows to ask.
+        split: What to call the questions' split; the shots' is ``dev``.
+        subject: Name of the subject in the data.
+        name: Name of the subject in the instruction.
+        protocol: Templates and scoring rules, from the YAML base.
+        shots_seed: Draws the order of the shots, once for the subject or anew for each question as the protocol's
+            ``shots_drawn_for`` says; None: the order given.
+    """
+    environment = jinja2.Environment(  # prompts are plain text, not HTML
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    render_question: Callable[..., str] = environment.from_string(
+        protocol["question"]
+    ).render
+    instruction = environment.from_string(protocol["instruction"]).render(
+        subject=subject, name=name
+    )
+    delimiters_length = len(protocol["answer_delimiter"]) + len(
+        protocol["shot_delimiter"]
+    )
+
+    def rendered(row: Mapping[str, str]) -> dict[str, Any]:
+        columns = {key: value for key, value in row.items() if key != "source"}
+        return {**columns, "subject": subject, "prompt": render_question(**columns)}
+
+    given = [rendered(row) for row in shots]
+    documents = []
+    for document in map(rendered, questions):
+        ordered = given
+        if shots_seed is not None:
+            drawn_for = {"question": document["prompt"], "subject": ""}[
+                protocol["shots_drawn_for"]
+            ]
+            ordered = sorted(
+                given,
+                key=lambda shot: draw_key(
+                    shots_seed, subject, drawn_for, shot["prompt"]
+                ),
+            )
+        document["shots"] = [
+            {"prompt": shot["prompt"], "answer": shot["answer"]} for shot in ordered
+        ]
+        document["instruction"] = instruction
+        for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
+            document[rule] = protocol[rule]
+        document["description_length"] = len(instruction)
+        document["question_length"] = len(document["prompt"])
+        document["shot_lengths"] = [
+            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
+            for shot in ordered
+        ]
+        documents.append(document)
+    return datasets.DatasetDict(
+        {
+            "dev": datasets.Dataset.from_list(given),
+            split: datasets.Dataset.from_list(documents),
+        }
+    )
+
+
+# ---- Common: data files ----
+
+DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+
+
+class DataFile(NamedTuple):
+    """One file of questions: where it lies in a data folder, and how its content comes from its public home."""
+
+    path: str
+    """In a data folder, with forward slashes."""
+    part: str
+    """What of a subject it holds: a split, or ``all``."""
+    repository: str
+    revision: str
+    at_home: str
+    """Its path in the repository, or the path of what it is made from."""
+    download: Callable[..., tuple[bytes, str]]
+    """``download(file, fresh=False)`` gives its content, and where that came from; ``fresh``: pass over caches."""
+
+
 def find_data_dir(data_dir: str | None) -> Path | None:
-    """Return the folder with the data: ``data_dir``, else what the environment names, else None (the hub)."""
+    """Return the folder with the data: ``data_dir``, else what the environment names, else None (the public home)."""
     named = data_dir or os.environ.get(DATA_VARIABLE)
     if not named:
         return None
@@ -141,14 +374,18 @@ def find_data_dir(data_dir: str | None) -> Path | None:
     return folder
 
 
-def file_content(path: Path) -> bytes:
-    """Return the bytes of a file of the data folder."""
+def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:
+    """Return a file's content and where it comes from: the data folder where one is named, else its public home."""
+    folder = find_data_dir(data_dir)
+    if folder is None:
+        return file.download(file)
+    path = folder / file.path
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist. The README of this task shows the layout of the data folder; without data_dir and "
             f"without the environment variable {DATA_VARIABLE} the data comes from its public home."
         )
-    return path.read_bytes()
+    return path.read_bytes(), str(path)
 
 
 def decode(content: bytes, source: str) -> str:
@@ -186,127 +423,6 @@ def other_unicode(content: bytes) -> str | None:
     ):  # in UTF-16 every comma and line end has one
         return None
     return "utf-16le" if content[1::2].count(0) * 2 > zeros else "utf-16be"
-
-
-def check_questions(
-    rows: Iterable[Mapping[str, str]],
-    columns: Sequence[str],
-    *,
-    own_data: bool,
-    answers: bool = True,
-) -> None:
-    """Stop at a row whose answer is not one of A-D, or one of whose ``columns`` is empty; say file, row and column."""
-    for row in rows:
-        if answers and row["answer"] not in LETTERS:
-            raise ValueError(
-                f"{row['source']}, column 'answer': found {row['answer']!r}, expected A, B, C or D. Correct the row."
-            )
-        for column in columns:
-            if not row[column].strip() and not own_data:
-                raise ValueError(
-                    f"{row['source']}, column {column!r}: the cell is empty, text was expected. Correct the row, or "
-                    "pass --metadata own_data=true if your data is meant to differ from the published set."
-                )
-
-
-def check_row_count(
-    rows: Sequence[Any], expected: int, what: str, *, own_data: bool
-) -> None:
-    """Stop if a set does not have its published size: a score over part of it is not the published score."""
-    if len(rows) != expected and not own_data:
-        raise ValueError(
-            f"{what}: {len(rows)} rows found ({rows[0]['source'] if rows else 'none'} ff.), {expected} expected in the "
-            "published set. The data is incomplete or another release: replace it, or pass --metadata own_data=true if "
-            "your data is meant to differ; its score then does not compare with the published one."
-        )
-
-
-def draw_key(*parts: object) -> str:
-    """Return a key to sort by for a seeded random order that depends on nothing but ``parts``."""
-    return hashlib.sha256(
-        json.dumps([str(part) for part in parts], ensure_ascii=False).encode()
-    ).hexdigest()
-
-
-def make_dataset(
-    shots: Sequence[Mapping[str, str]],
-    questions: Sequence[Mapping[str, str]],
-    split: str,
-    subject: str,
-    name: str,
-    protocol: Mapping[str, Any],
-    shuffle_shots: str | None = None,
-    shots_seed: int = 0,
-) -> datasets.DatasetDict:
-    """Render shots and questions, and add what an adapter needs to score them as published.
-
-    Each template is compiled once here, where lm-eval would compile it anew for every text. Columns of the result:
-    those of the rows, ``subject``, ``prompt`` (a question up to where its answer goes), ``instruction`` (the text
-    before the shots), ``label_tokens``, ``max_prompt_tokens``, ``drop_shots``, and in characters
-    ``description_length`` (of the instruction), ``question_length`` and ``shot_lengths`` (of each shot with its answer
-    and delimiters, in order).
-
-    Args:
-        shots: The rows to answer in advance, in order.
-        questions: The rows to ask.
-        split: What to call the questions' split; the shots' is ``dev``.
-        subject: Name of the subject in the data.
-        name: Name of the subject in the instruction.
-        protocol: Templates and scoring rules, from the YAML base.
-        shuffle_shots: Whether each row carries its own ``shots``: ``question`` draws their order anew for each
-            question, ``subject`` once, ``never`` keeps it; None: no such column.
-        shots_seed: Seed of the drawn orders.
-    """
-    environment = jinja2.Environment(  # prompts are plain text, not HTML
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    render_question: Callable[..., str] = environment.from_string(
-        protocol["question"]
-    ).render
-    instruction = environment.from_string(protocol["instruction"]).render(
-        subject=subject, name=name
-    )
-    delimiters_length = len(protocol["answer_delimiter"]) + len(
-        protocol["shot_delimiter"]
-    )
-
-    def rendered(row: Mapping[str, str]) -> dict[str, Any]:
-        columns = {key: value for key, value in row.items() if key != "source"}
-        return {**columns, "subject": subject, "prompt": render_question(**columns)}
-
-    fixed_shots = [rendered(row) for row in shots]
-    documents = []
-    for document in map(rendered, questions):
-        own_shots = fixed_shots
-        if shuffle_shots in ("question", "subject"):
-            drawn_for = document["prompt"] if shuffle_shots == "question" else ""
-            own_shots = sorted(
-                fixed_shots,
-                key=lambda shot: draw_key(
-                    shots_seed, subject, drawn_for, shot["prompt"]
-                ),
-            )
-        if shuffle_shots:
-            document["shots"] = [
-                {"prompt": shot["prompt"], "answer": shot["answer"]}
-                for shot in own_shots
-            ]
-        document["instruction"] = instruction
-        for rule in ("label_tokens", "max_prompt_tokens", "drop_shots"):
-            document[rule] = protocol[rule]
-        document["description_length"] = len(instruction)
-        document["question_length"] = len(document["prompt"])
-        document["shot_lengths"] = [
-            len(shot["prompt"]) + len(shot["answer"]) + delimiters_length
-            for shot in own_shots
-        ]
-        documents.append(document)
-    return datasets.DatasetDict(
-        {
-            "dev": datasets.Dataset.from_list(fixed_shots),
-            split: datasets.Dataset.from_list(documents),
-        }
-    )
 
 
 # ---- Common: CSV files ----
@@ -369,19 +485,54 @@ def pick_columns(
     return [{column: row[column] for column in (*columns, "source")} for row in rows]
 
 
-# ---- Common: files of the Hugging Face hub ----
+def csv_content(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return rows of cells as a CSV file that reads as the same cells."""
+    text = io.StringIO(newline="")
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
+    return text.getvalue().encode()
 
 
-def hub_files(repository: str, revision: str, pattern: str) -> list[Path]:
-    """Return the data set's files matching ``pattern``, downloaded where the hub's cache does not have them yet."""
-    folder = huggingface_hub.snapshot_download(
-        repository, repo_type="dataset", revision=revision, allow_patterns=pattern
-    )
-    found = sorted(Path(folder).glob(pattern))
+# ---- Common: hub files ----
+
+
+@functools.cache  # each call asks the hub for its list of files
+def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
+    """Return a folder with the files of a data set that match a pattern."""
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=pattern,
+            )
+        )
+    except (OSError, HTTPError) as error:
+        raise ConnectionError(
+            f"The hub set {repository} at revision {revision}: {pattern} could not be downloaded "
+            f"({type(error).__name__}: {error}). Name a mirror in the environment variable HF_ENDPOINT, or get the "
+            "files another way and pass --metadata data_dir=PATH."
+        ) from error
+
+
+def hub_files(file: DataFile, *, fresh: bool = False) -> list[Path]:
+    """Return the files that match ``file.at_home``, downloaded where the hub's cache does not have them yet."""
+    folder = hub_snapshot(file.repository, file.revision, file.at_home)
+    if fresh:
+        for path in folder.glob(file.at_home):
+            for each in (
+                path.resolve(),
+                path,
+            ):  # the cache links from a name to the content
+                each.unlink(missing_ok=True)
+        hub_snapshot.cache_clear()
+        folder = hub_snapshot(file.repository, file.revision, file.at_home)
+    found = sorted(folder.glob(file.at_home))
     if not found:
         raise FileNotFoundError(
-            f"The hub set {repository} at revision {revision} has no file {pattern}. If HF_ENDPOINT names a mirror, "
-            "the mirror is incomplete; else get the files another way and pass --metadata data_dir=PATH."
+            f"The hub set {file.repository} at revision {file.revision} has no file {file.at_home}. If HF_ENDPOINT "
+            "names a mirror, the mirror is incomplete; else get the files another way and pass --metadata "
+            "data_dir=PATH."
         )
     return found
 
@@ -391,12 +542,16 @@ def hub_files(repository: str, revision: str, pattern: str) -> list[Path]:
 
 def read_parquet(path: Path) -> list[dict[str, Any]]:
     """Return a parquet file's rows; a number becomes its text, an empty cell the empty text, a list stays."""
-    rows = pyarrow.parquet.read_table(path).to_pylist()
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: not a parquet file ({error}). Delete it, so that it is downloaded anew."
+        ) from error
     return [
         {
             key: cell if isinstance(cell, list) else "" if cell is None else str(cell)
             for key, cell in row.items()
         }
-        | {"source": f"{path}, row {number}"}
-        for number, row in enumerate(rows, start=1)
+        for row in rows
     ]

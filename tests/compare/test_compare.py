@@ -273,21 +273,25 @@ def test_a_benchmark_of_our_own_has_no_published_figure(tmp_path: Path) -> None:
     assert (line.verdict, line.figure) == ("no published figure", None)
 
 
-def test_the_spread_of_seeds(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1.0, 1.1])
+def test_the_spread_of_seeds(version: float, tmp_path: Path) -> None:
     for seed, percent in enumerate((42, 43, 46)):
-        metadata = {"shots_seed": seed}
-        write_results(
-            tmp_path, share("ceval_5shot_shuffled", percent), date=f"2026-01-0{seed + 1}T00-00-00.1", metadata=metadata
-        )
+        tasks = share(CEVAL, percent)
+        if version == 1.0:
+            tasks = {task.replace("5shot", "5shot_shuffled"): counts for task, counts in tasks.items()}
+        date = f"2026-01-0{seed + 1}T00-00-00.1"
+        write_results(tmp_path, tasks, date=date, metadata={"shots_seed": seed}, version=version)
+    write_results(tmp_path, share(CEVAL, 10), date="2026-01-09T00-00-00.1", version=version)
     runs = read_runs([tmp_path])
     (spread,) = spreads([compare(run, None, PUBLISHED, 0.95) for run in runs])
     assert list(spread.values.values()) == pytest.approx([42, 43, 46])
+    assert list(spread.values) == [f"Baichuan-7B (shots_seed={seed})" for seed in range(3)]
     assert (spread.mean, spread.deviation) == pytest.approx((np.mean([42, 43, 46]), np.std([42, 43, 46], ddof=1)))
     assert spread.range == pytest.approx((42, 46))
 
 
 def test_what_seeds_count_differently_is_no_other_condition(tmp_path: Path) -> None:
-    tasks = share("agieval_5shot_shuffled", 34, 100)
+    tasks = share("agieval_5shot", 34, 100)
     first = next(iter(tasks))
     for seed in (1, 2):
         facts = {
@@ -295,8 +299,75 @@ def test_what_seeds_count_differently_is_no_other_condition(tmp_path: Path) -> N
             "ties": {first: {"questions": seed, "of": 100}},
         }
         date = f"2026-01-0{seed}T00-00-00.1"
-        write_results(tmp_path, tasks, date=date, metadata={"shots_seed": seed}, facts=facts)
+        metadata = {"shots_seed": seed, "split_seed": seed}
+        write_results(tmp_path, tasks, date=date, metadata=metadata, facts=facts)
     assert len(spreads([compare(run, None, PUBLISHED, 0.95) for run in read_runs([tmp_path])])) == 1
+
+
+@pytest.mark.parametrize(
+    ("suite_name", "metadata", "reasons"),
+    [
+        (CEVAL, {"shots_seed": 0}, ["shots_seed=0: shots in a drawn order, not the task's own"]),
+        (CEVAL, {"shots_seed": None}, []),
+        (CEVAL, {"split_seed": 2}, []),
+        ("gaokao_5shot", {"split_seed": 0}, []),
+        ("gaokao_5shot", {"split_seed": 2}, ["split_seed=2: other shots and questions than the task's own split"]),
+        (
+            "agieval_5shot",
+            {"shots_seed": 1, "split_seed": 2},
+            [
+                "shots_seed=1: shots in a drawn order, not the task's own",
+                "split_seed=2: other shots and questions than the task's own split",
+            ],
+        ),
+    ],
+)
+def test_a_run_that_drew_by_a_seed_is_never_taken_for_the_published_order(
+    suite_name: str, metadata: dict[str, Any], reasons: list[str], tmp_path: Path
+) -> None:
+    tasks = share(suite_name, 40, 100)
+    (run,) = read_runs([write_results(tmp_path, tasks, metadata=metadata)])
+    lines = [line for line in compare(run, None, PUBLISHED, 0.95).lines if line.part == "average"]
+    for line in lines:
+        assert [reason for reason in line.reasons if "_seed" in reason] == reasons
+        assert (line.verdict == "not comparable") == bool(reasons)
+    seeds = ", ".join(f"{key}={seed}" for key, seed in metadata.items() if seed or (key, seed) == ("shots_seed", 0))
+    assert run.name == f"Baichuan-7B ({seeds})" if seeds else "Baichuan-7B"
+
+
+@pytest.mark.parametrize(
+    ("task", "metadata", "now", "seeds"),
+    [
+        ("ceval_5shot_shuffled_law", {}, "ceval_5shot_law", "shots_seed=0"),
+        ("mmlu_5shot_shuffled_anatomy", {"shots_seed": 4}, "mmlu_5shot_anatomy", "shots_seed=4"),
+        ("agieval_5shot_shuffled_sat_en", {"shots_seed": 4}, "agieval_5shot_sat_en", "shots_seed=4, split_seed=4"),
+        ("gaokao_5shot_shuffled_physics", {}, "gaokao_5shot_physics", "shots_seed=0"),
+        ("gaokao_5shot_physics", {"shots_seed": 4}, "gaokao_5shot_physics", "split_seed=4"),
+        ("gaokao_5shot_physics", {"shots_seed": 0}, "gaokao_5shot_physics", ""),
+        ("ceval_5shot_law", {"shots_seed": 4}, "ceval_5shot_law", ""),  # version 1.0 ignored it there
+    ],
+)
+def test_what_version_1_0_of_the_tasks_drew_is_read_as_it_was(
+    task: str, metadata: dict[str, Any], now: str, seeds: str, tmp_path: Path
+) -> None:
+    facts = {"truncated_prompts": {task: 7}}
+    (run,) = read_runs([write_results(tmp_path, {task: (30, 100)}, metadata=metadata, version=1.0, facts=facts)])
+    assert (list(run.tasks), run.tasks[now].draws.words, run.seeds.words) == ([now], seeds, seeds)
+    line = average(list(compare(run, None, PUBLISHED, 0.95).lines))
+    assert [reason.partition(":")[0] for reason in line.reasons if "_seed" in reason] == (
+        seeds and seeds.split(", ") or []
+    )
+    assert any(reason.startswith("truncated prompts: 7") for reason in line.reasons)  # recorded under the former name
+    assert not any("label tokens" in reason for reason in line.reasons)
+
+
+def test_a_file_with_plain_and_shuffled_tasks_is_two_runs(tmp_path: Path) -> None:
+    tasks = {"ceval_5shot_law": (3, 4), "ceval_5shot_shuffled_law": (1, 4)}
+    runs = read_runs([write_results(tmp_path, tasks, version=1.0)])
+    assert {run.name: run.tasks["ceval_5shot_law"].correct for run in runs} == {
+        "Baichuan-7B": 3,
+        "Baichuan-7B (shots_seed=0)": 1,
+    }
 
 
 def test_runs_under_other_conditions_have_no_common_spread(tmp_path: Path) -> None:

@@ -100,15 +100,25 @@ def test_other_questions_under_the_same_numbers_are_refused(tmp_path: Path) -> N
         pair_up(first, second)
 
 
-def test_a_shuffled_run_pairs_with_the_plain_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "version"), [(LAW, 1.1), ("ceval_5shot_shuffled_law", 1.0)])
+def test_a_run_with_shots_in_another_order_pairs_with_the_plain_one(name: str, version: float, tmp_path: Path) -> None:
     first = write_run(tmp_path / "one", {LAW: FIRST[LAW]}, TARGETS)
-    counts = {"ceval_5shot_shuffled_law": (4, 8)}
-    second = write_results(tmp_path / "two", counts, metadata={"shots_seed": 1})
+    second = write_results(tmp_path / "two", {name: (4, 8)}, metadata={"shots_seed": 1}, version=version)
     (samples,) = (tmp_path / "one").glob("samples_*")
-    (tmp_path / "two" / samples.name.replace("5shot_law", "5shot_shuffled_law")).write_bytes(samples.read_bytes())
+    (tmp_path / "two" / samples.name.replace(LAW, name)).write_bytes(samples.read_bytes())
     found = pair_up(first, second)
     assert found is not None
     assert (found.paired, found.changes) == (8, ())
+
+
+def test_other_splits_are_not_paired(tmp_path: Path) -> None:
+    sat = "agieval_5shot_sat_math"
+    counts = {sat: (4, 8)}
+    paths = []
+    for seed in (1, 2):
+        paths.append(write_results(tmp_path / str(seed), counts, metadata={"split_seed": seed}))
+        write_samples(tmp_path / str(seed), counts, texts=[f"{seed} {n}" for n in range(8)])
+    assert pair_up(*paths) is None
 
 
 def test_the_val_and_test_splits_are_not_paired(tmp_path: Path) -> None:

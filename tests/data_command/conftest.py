@@ -18,26 +18,35 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "tasks"))  # the st
 from faulty_homes import FaultyHomes  # noqa: E402
 from stand_in_hub import github_files, hub_files  # noqa: E402
 
-from lm_eval_baichuan.data.sources import LAYOUTS, DataFile, data_files  # noqa: E402
+from lm_eval_baichuan.data import known  # noqa: E402
+from lm_eval_baichuan.data.sources import SetFile, benchmarks, set_files  # noqa: E402
+
+ELSEWHERE = """
+import pathlib, sys
+from lm_eval_baichuan import cli
+from lm_eval_baichuan.data import known
+known.FILE = pathlib.Path(sys.argv.pop(1))
+sys.exit(cli.main(sys.argv[1:]))
+"""
 
 
-def _rows(file: DataFile) -> list[list[str]]:
+def _rows(file: SetFile) -> list[list[str]]:
     """Questions in the form of the set's CSV files, with some of what CSV trips over."""
     header = {
-        "ceval": ["id", "question", *"ABCD", "answer"] + (["explanation"] if file.split == "dev" else []),
+        "ceval": ["id", "question", *"ABCD", "answer"] + (["explanation"] if file.source.part == "dev" else []),
         "mmlu": None,
         "cmmlu": ["", "Question", *"ABCD", "Answer"],
     }[file.benchmark]
     rows = []
-    for i in range(file.facts["rows"][file.split]):
-        row = [f'{file.subject} {i}: "1,5"\nNone', "0.50", "nan", " a ", "一", "ABCD"[i % 4]]
+    for i in range(file.rows[file.source.part]):
+        row = [f'{Path(file.path).stem} {i}: "1,5"\nNone', "0.50", "nan", " a ", "一", "ABCD"[i % 4]]
         row = row if file.benchmark == "mmlu" else [str(i), *row]
         rows.append([*row, ""] if header and "explanation" in header else row)
     return [header, *rows] if header else rows
 
 
-def _write_json(file: DataFile, path: Path) -> None:
-    rows = file.facts["rows"]
+def _write_json(file: SetFile, path: Path) -> None:
+    rows = file.rows
     lines: list[dict[str, Any]] = []
     for i in range(rows["all"]):
         single = i < rows["single"]
@@ -56,21 +65,32 @@ def _write_json(file: DataFile, path: Path) -> None:
 
 def write_files(folder: Path, *benchmarks: str) -> None:
     for benchmark in benchmarks:
-        for file in data_files(benchmark):
+        for file in set_files(benchmark):
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
-            if file.split:
+            if file.source.part != "all":
                 with path.open("w", encoding="utf-8", newline="") as opened:
                     csv.writer(opened).writerows(_rows(file))
             else:
                 _write_json(file, path)
 
 
+@pytest.fixture
+def known_file(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file of known hashes, empty here: the questions made here are not the published ones."""
+    file = tmp_path_factory.mktemp("known") / "known_hashes.json"
+    file.write_text("{}")
+    monkeypatch.setattr(known, "FILE", file)
+    known.known_hashes.cache_clear()
+    yield file
+    known.known_hashes.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder made here; not to be changed."""
     folder = tmp_path_factory.mktemp("made_data")
-    write_files(folder, *LAYOUTS)
+    write_files(folder, *benchmarks())
     return folder
 
 
@@ -81,26 +101,35 @@ def contents(made_data: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def homes(contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyHomes]:
+def homes(
+    contents: dict[str, bytes],
+    known_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[FaultyHomes]:
     """The homes; GitHub's is set for this process, the hub's for commands run elsewhere."""
     monkeypatch.setattr("lm_eval_baichuan.data.fetch.PAUSE", 0.01)
     for name in ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"):  # the command sets them; this takes them back
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
+    assets = tmp_path_factory.mktemp("assets")
+    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(assets))
     with FaultyHomes(dict(contents)) as started:
         monkeypatch.setenv("LM_EVAL_BAICHUAN_GITHUB", started.address)
         yield started
 
 
 @pytest.fixture
-def fetch_elsewhere(homes: FaultyHomes, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def fetch_elsewhere(
+    homes: FaultyHomes, known_file: Path, tmp_path: Path
+) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the command in a process of its own: huggingface_hub reads HF_ENDPOINT when it is imported."""
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "HF_ENDPOINT": homes.address, "HF_HOME": str(tmp_path / "hf_home")}
         for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "LM_EVAL_BAICHUAN_DATA"):
             environment.pop(name, None)
-        command = [sys.executable, "-m", "lm_eval_baichuan.cli", "data", "fetch", *arguments]
+        command = [sys.executable, "-c", ELSEWHERE, str(known_file), "data", "fetch", *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import pytest
 
 from lm_eval_baichuan import cli
 from lm_eval_baichuan.data.checksums import Checksums
+from lm_eval_baichuan.data.known import known_hashes, rows_hash
+from lm_eval_baichuan.data.sources import benchmarks, home, set_files, task_module
 
 
 @pytest.fixture
-def folder(made_data: Path, tmp_path: Path) -> Path:
+def folder(made_data: Path, known_file: Path, tmp_path: Path) -> Path:
     """A copy of three sets that a test may damage."""
     for name in ("cmmlu", "gaokao-bench", "agieval"):
         shutil.copytree(made_data / name, tmp_path / name)
@@ -24,17 +27,45 @@ def check(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> 
     return status, capsys.readouterr().out
 
 
-@pytest.mark.parametrize("which", ["made_data", "data_dir"])
-def test_a_complete_folder_is_complete(
-    which: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, out = check(request.getfixturevalue(which), capsys)
+def assert_complete(status: int, out: str) -> None:
     assert status == 0
     assert [line.split()[:2] for line in out.splitlines()[1:]] == [
         [name, "complete"] for name in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")
     ]
     assert "dev 260, test 12342, val 1346" in out and "dev 285, test 14042" in out and "dev 335, test 11582" in out
-    assert "single 1503" in out and "single 4851" in out
+    assert "all 1538, single 1503" in out and "all 5888, four_options 5881, single 4851" in out
+
+
+def test_a_complete_folder_is_complete(made_data: Path, known_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_complete(*check(made_data, capsys))
+
+
+def test_the_published_files_have_the_known_hashes(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_complete(*check(data_dir, capsys))
+
+
+def test_every_file_but_cevals_has_a_known_hash_at_the_revision_that_the_tasks_pin() -> None:
+    for name in benchmarks():
+        known = known_hashes()[name]
+        assert known["revision"] == home(name)[1]
+        assert set(known["files"]) == ({file.path for file in set_files(name)} if name != "ceval" else set())
+
+
+def test_a_question_other_than_the_published_one_is_found_without_recorded_checksums(
+    folder: Path, known_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = set_files("gaokao")[0]
+    rows = task_module("gaokao").read_rows(file.source, str(folder))
+    known_file.write_text(json.dumps({"gaokao": {"files": {file.path: rows_hash(rows)}}}))
+    known_hashes.cache_clear()
+    assert check(folder, capsys, "--only", "gaokao")[0] == 0
+    path = folder / file.path
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")), indent=2), "utf-8")  # the same rows in other bytes
+    assert check(folder, capsys, "--only", "gaokao")[0] == 0
+    path.write_text(path.read_text("utf-8").replace("\\u7b2c", "\\u7b2d", 1), "utf-8")
+    status, out = check(folder, capsys, "--only", "gaokao")
+    assert status == 1
+    assert f"{file.path}: its rows are not the published ones" in out
 
 
 def test_a_set_that_is_not_there_is_not_called_damaged(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +83,7 @@ def test_a_set_that_is_not_there_is_not_called_damaged(folder: Path, capsys: pyt
     [
         ("cmmlu/test/agronomy.csv", None, "cmmlu/test/agronomy.csv: missing"),
         ("cmmlu/dev/agronomy.csv", b"cut", "4 rows found"),
-        ("cmmlu/test/arts.csv", b"\xff\xfe", "is not UTF-8"),
+        ("cmmlu/test/arts.csv", b"\xff\xfe", "the file is UTF-16, UTF-8 was expected"),
         ("gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json", b"{", "not JSON"),
         ("agieval/data/v1/sat-math.jsonl", b"", "holds no rows"),
     ],

@@ -19,11 +19,11 @@ TASKS = Path(__file__).resolve().parent.parent.parent / "tasks"
 FILE = Path(__file__).with_suffix(".json")
 FIELDS = ("label_tokens", "shot_lengths", "question_length", "description_length", "max_prompt_tokens", "drop_shots")
 PUBLISHED = "published"
-FIVE = [f"{benchmark}_5shot" for benchmark in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval")]
-DRAWN: dict[str, tuple[list[str], dict[str, int]]] = {
-    "shots_seed=0": (["ceval_5shot_shuffled_hard", "gaokao_5shot_shuffled"], {"shots_seed": 0}),
-    "shots_seed=1, split_seed=1": ([f"{group}_shuffled" for group in FIVE], {"shots_seed": 1}),
-    "split_seed=3": (["gaokao_5shot", "agieval_5shot"], {"shots_seed": 3}),
+FIVE = tuple(f"{benchmark}_5shot" for benchmark in ("ceval", "mmlu", "cmmlu", "gaokao", "agieval"))
+DRAWN: dict[str, tuple[tuple[str, ...], dict[str, int]]] = {
+    "shots_seed=0": (("ceval_5shot_hard", "gaokao_5shot"), {"shots_seed": 0}),
+    "shots_seed=1, split_seed=1": (FIVE, {"shots_seed": 1, "split_seed": 1}),
+    "split_seed=3": (("gaokao_5shot", "agieval_5shot"), {"split_seed": 3}),
 }
 """What is asked of groups under a seed: their names and the metadata."""
 
@@ -48,10 +48,9 @@ def drawn(data_dir: Path, seeds: str) -> dict[str, str]:
     """Return one hash for each benchmark with shots drawn from seeds."""
     groups, metadata = DRAWN[seeds]
     by_task = task_hashes(data_dir, *groups, **metadata)
-    plain = {name.replace("_shuffled", ""): found for name, found in by_task.items()}
     by_group: dict[str, list[str]] = {}
-    for name in sorted(plain):
-        by_group.setdefault(f"{name.partition('_')[0]}_5shot", []).append(plain[name])
+    for name in sorted(by_task):
+        by_group.setdefault(f"{name.partition('_')[0]}_5shot", []).append(by_task[name])
     return {group: _digest(found) for group, found in by_group.items()}
 
 

@@ -48,9 +48,9 @@ def drop_column(column: int) -> Callable[[list[list[str]]], None]:
 CSV_FILES = {
     "ceval_5shot_law": ("ceval/test/law_test.csv", 1, 6, "answer"),
     "ceval_5shot_val_law": ("ceval/val/law_val.csv", 1, 6, "answer"),
-    "ceval_5shot_shuffled_law": ("ceval/dev/law_dev.csv", 1, 6, "answer"),
+    "ceval_5shot_logic": ("ceval/dev/logic_dev.csv", 1, 6, "answer"),
     "mmlu_5shot_virology": ("mmlu/test/virology_test.csv", 0, 5, "answer"),
-    "mmlu_5shot_shuffled_virology": ("mmlu/dev/virology_dev.csv", 0, 5, "answer"),
+    "mmlu_5shot_anatomy": ("mmlu/dev/anatomy_dev.csv", 0, 5, "answer"),
     "cmmlu_5shot_arts": ("cmmlu/test/arts.csv", 1, 6, "answer"),
 }
 JSON_FILES = {
@@ -196,7 +196,7 @@ def test_test_files_without_answers(emptied: bool, data: Path, load: Load) -> No
         ("ceval_5shot_val_law", r"C-Eval law, val: 2 rows found .*, 24 expected"),
         ("mmlu_5shot_virology", r"MMLU virology, test: 4 rows found .*, 166 expected"),
         ("cmmlu_5shot_arts", r"CMMLU arts, test: 3 rows found .*, 160 expected"),
-        ("gaokao_5shot_physics", r"GAOKAO-Bench 2010-2022_Physics_MCQs.json: 10 rows found .*, 64 expected"),
+        ("gaokao_5shot_physics", r"GAOKAO-Bench 2010-2022_Physics_MCQs.json, all: 10 rows found .*, 64 expected"),
         ("agieval_5shot_sat_math", r"AGIEval sat-math.jsonl, all: 17 rows found .*, 220 expected"),
     ],
 )

@@ -48,12 +48,14 @@ def subjects_of(group: str, all_yaml: dict[str, dict[str, Any]]) -> list[str]:
     return [subject for member in members for subject in subjects_of(member, all_yaml)]
 
 
-@pytest.mark.parametrize("variant", ["", "_shuffled"])
+@pytest.mark.parametrize("seeds", [{}, {"shots_seed": 1, "split_seed": 2}])
 def test_all_benchmarks_in_one_run_with_the_means_of_the_logged_samples(
-    variant: str, small_data: Path, evaluate: Evaluate
+    seeds: dict[str, int], small_data: Path, evaluate: Evaluate
 ) -> None:
-    results = evaluate(f"baichuan_5shot{variant}", data_dir=str(small_data), own_data=True)
-    check_means(results, f"baichuan_5shot{variant}")
+    results = evaluate("baichuan_5shot", data_dir=str(small_data), own_data=True, **seeds)
+    check_means(results, "baichuan_5shot")
+    for config in results["configs"].values():
+        assert {key: config["metadata"][key] for key in seeds} == seeds
 
 
 @pytest.mark.parametrize("group", ["ceval_5shot_val", "cmmlu_5shot_all"])

@@ -61,7 +61,7 @@ def test_the_prompts_are_those_of_the_folder(
             "efcc940752ea4a1ea94d2727f11f83858d64fc8e",
         }
         raw = {request.split("/")[3] for request in requests if request.endswith((".json", ".jsonl"))}
-        assert raw == {"5f7f7a0a5654bcfc8a9a5fab7307e3a00bcc635e", "84ab72d94318290aad2e4ec820d535a95a1f7552"}
+        assert raw == {"5f7f7a0a5654bcfc8a9a5fab7307e3a00bcc635e", "b1187aa0bf0e14125cb9a6c58f25288a4e272e64"}
         # Of MMLU only the humanities' files were fetched.
         assert not any("/abstract_algebra/" in request for request in files)
     # The server is gone: all comes from the caches now.

@@ -16,7 +16,6 @@ import plain_prompts
 import pytest
 
 Load = Callable[..., dict[str, Any]]
-SHUFFLED = ["ceval_5shot", "mmlu_5shot", "cmmlu_5shot", "gaokao_5shot", "agieval_5shot"]
 ONE_SUBJECT = {
     "ceval_5shot": "law",
     "mmlu_5shot": "virology",
@@ -45,26 +44,54 @@ def shots_of(task: Any) -> list[list[str]]:
     return cut
 
 
-@pytest.mark.parametrize("group", SHUFFLED)
-def test_shuffled_shots_are_the_same_ones_in_another_order(
+@pytest.mark.parametrize("group", ONE_SUBJECT)
+def test_a_shots_seed_puts_the_same_shots_in_another_order(
     group: str, source: tuple[Path, dict[str, Any]], load: Load
 ) -> None:
     _, metadata = source
-    subject = ONE_SUBJECT[group]
-    (plain,) = load(f"{group}_{subject}", **metadata).values()
-    (shuffled,) = load(f"{group}_shuffled_{subject}", **metadata).values()
-    (again,) = load(f"{group}_shuffled_{subject}", **metadata, shots_seed=0).values()
-    (other,) = load(f"{group}_shuffled_{subject}", **metadata, shots_seed=1).values()
-    assert contexts(shuffled) == contexts(again) != contexts(other)
-    fixed, drawn = shots_of(plain), shots_of(shuffled)
-    assert all(sorted(one) == sorted(two) for one, two in zip(fixed, drawn, strict=True))
-    orders = {tuple(shots) for shots in drawn}
+    task = f"{group}_{ONE_SUBJECT[group]}"
+
+    def loaded(**seeds: Any) -> Any:
+        return load(task, **metadata, **seeds)[task]
+
+    plain, drawn = loaded(), loaded(shots_seed=0)
+    assert contexts(plain) == contexts(loaded(shots_seed=None)) != contexts(drawn)
+    assert contexts(drawn) == contexts(loaded(shots_seed=0)) != contexts(loaded(shots_seed=1))
+    fixed, shuffled = shots_of(plain), shots_of(drawn)
+    assert all(sorted(one) == sorted(two) for one, two in zip(fixed, shuffled, strict=True))
+    orders = {tuple(shots) for shots in shuffled}
     assert (len(orders) == 1) == (group in ("mmlu_5shot", "cmmlu_5shot"))
-    if len(drawn) > 100 and len(orders) > 1:  # each question its own draw: most of the 120 orders occur
+    if len(shuffled) > 100 and len(orders) > 1:  # each question its own draw: most of the 120 orders occur
         assert len(orders) > 60
-    split_is_ours = group in ("gaokao_5shot", "agieval_5shot")
-    same_shots = sorted(shots_of(other)[0]) == sorted(drawn[0])
-    assert same_shots != split_is_ours
+
+
+@pytest.mark.parametrize("group", ONE_SUBJECT)
+def test_a_split_seed_draws_other_shots_where_the_split_is_ours(group: str, small_data: Path, load: Load) -> None:
+    metadata = {"data_dir": str(small_data), "own_data": True}
+    task = f"{group}_{ONE_SUBJECT[group]}"
+    plain, zero, other = (load(task, **metadata, **s)[task] for s in ({}, {"split_seed": 0}, {"split_seed": 1}))
+    assert contexts(plain) == contexts(zero)
+    ours = group in ("gaokao_5shot", "agieval_5shot")
+    assert ours == bool(plain.config.metadata["protocol"].get("split_drawn"))
+    assert (sorted(shots_of(plain)[0]) != sorted(shots_of(other)[0])) == ours
+    assert (contexts(plain) != contexts(other)) == ours
+
+
+@pytest.mark.parametrize("group", ONE_SUBJECT)
+@pytest.mark.parametrize(
+    ("seed", "message"),
+    [
+        ({"shots_seed": "x"}, "--metadata shots_seed is 'x', a whole number was expected"),
+        ({"shots_seed": True}, "--metadata shots_seed is True, a whole number was expected"),
+        ({"split_seed": 1.0}, "--metadata split_seed is 1.0, a whole number was expected"),
+        ({"shot_seed": 1}, "--metadata shot_seed: no task draws by it. The seeds are shots_seed and split_seed"),
+    ],
+)
+def test_a_seed_that_would_draw_nothing_is_refused(
+    group: str, seed: dict[str, Any], message: str, small_data: Path, load: Load
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        load(f"{group}_{ONE_SUBJECT[group]}", data_dir=str(small_data), own_data=True, **seed)
 
 
 @pytest.mark.parametrize("group", ["gaokao_5shot", "agieval_5shot"])
@@ -77,7 +104,7 @@ def test_the_split_is_the_documented_one(
     data, metadata = source
     benchmark = group.split("_")[0]
     for seed in (0, 7):
-        tasks = load(group, **metadata, shots_seed=seed)
+        tasks = load(group, **metadata, split_seed=seed)
         for row in tables[benchmark]:
             arguments = [data, row["subject"], row["name"], row["file"]]
             arguments += [row["language"] == "en"] if benchmark == "agieval" else []
@@ -87,7 +114,7 @@ def test_the_split_is_the_documented_one(
 
 def test_no_shot_is_asked_and_no_two_share_a_passage(data_dir: Path, load: Load) -> None:
     for seed in range(3):
-        tasks = load("gaokao_5shot", "agieval_5shot", data_dir=str(data_dir), shots_seed=seed)
+        tasks = load("gaokao_5shot", "agieval_5shot", data_dir=str(data_dir), split_seed=seed)
         for task in tasks.values():
             shots, questions = task.dataset["dev"], task.dataset["test"]
             assert len(shots) == 5
@@ -110,11 +137,11 @@ def test_the_split_does_not_depend_on_the_order_of_rows(small_data: Path, tmp_pa
         lines = [line for line in path.read_text("utf-8").split("\n") if line]
         chance.shuffle(lines)
         path.write_text("\n".join(lines), "utf-8")
-    groups = ("gaokao_5shot", "agieval_5shot", "gaokao_5shot_shuffled", "agieval_5shot_shuffled")
-    before = load(*groups, data_dir=str(small_data), own_data=True)
-    after = load(*groups, data_dir=str(turned), own_data=True)
-    for name, task in before.items():
-        assert sorted(contexts(task)) == sorted(contexts(after[name]))
+    for seeds in ({}, {"split_seed": 3}, {"shots_seed": 3}):
+        before = load("gaokao_5shot", "agieval_5shot", data_dir=str(small_data), own_data=True, **seeds)
+        after = load("gaokao_5shot", "agieval_5shot", data_dir=str(turned), own_data=True, **seeds)
+        for name, task in before.items():
+            assert sorted(contexts(task)) == sorted(contexts(after[name]))
 
 
 def test_the_draw_does_not_depend_on_pythons_hashing(small_data: Path) -> None:
@@ -122,8 +149,8 @@ def test_the_draw_does_not_depend_on_pythons_hashing(small_data: Path) -> None:
         "import sys, hashlib\n"
         "from lm_eval.tasks import TaskManager\n"
         "tm = TaskManager(include_path=sys.argv[1], include_defaults=False,\n"
-        "                 metadata={'data_dir': sys.argv[2], 'own_data': True, 'shots_seed': 3})\n"
-        "tasks = tm.load(['agieval_5shot_shuffled_gaokao_english', 'gaokao_5shot_history'])['tasks']\n"
+        "                 metadata={'data_dir': sys.argv[2], 'own_data': True, 'shots_seed': 3, 'split_seed': 3})\n"
+        "tasks = tm.load(['agieval_5shot_gaokao_english', 'gaokao_5shot_history'])['tasks']\n"
         "[task.build_all_requests() for task in tasks.values()]\n"
         "texts = [request.args[0] for task in tasks.values() for request in task.instances]\n"
         "print(hashlib.sha256(repr(texts).encode()).hexdigest())\n"
@@ -143,7 +170,7 @@ def test_the_draw_does_not_depend_on_pythons_hashing(small_data: Path) -> None:
 
 
 def test_more_shots_than_there_are_is_an_error(small_data: Path, load: Load) -> None:
-    (task,) = load("ceval_5shot_shuffled_law", data_dir=str(small_data), own_data=True).values()
+    (task,) = load("ceval_5shot_law", data_dir=str(small_data), own_data=True).values()
     task.set_config("num_fewshot", 6)
     with pytest.raises(ValueError, match="num_fewshot is 6, but a question of this task has 5 shots"):
         task.build_all_requests()
