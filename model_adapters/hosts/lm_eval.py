@@ -98,7 +98,7 @@ LEANS = (
     Lean(
         f"{_TASK}.doc_iterator",
         "tasks/*/utils.py compare cached requests with what it gives",
-        ("limit", "samples", "rank", "world_size"),
+        ("rank", "limit", "world_size", "samples"),
     ),
     Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
