@@ -60,8 +60,7 @@ def read_task(file: Path) -> dict[str, Any]:
 
 def has_plain_form(task: dict[str, Any]) -> bool:
     """Whether a task's prompts follow from its rows alone: no drawn shots, no file to write."""
-    fixed_shots = task["fewshot_config"] == {"sampler": "first_n"} and "shuffle_shots" not in task["dataset_kwargs"]
-    return fixed_shots and "process_results" not in task
+    return "shuffle_shots" not in task["dataset_kwargs"] and "process_results" not in task
 
 
 def write_tasks(folder: str, into: Path) -> list[str]:
@@ -109,7 +108,7 @@ def _base_yaml(task: dict[str, Any], home: Home) -> str:
     return f"""\
 dataset_path: {home.repository}
 {asked}
-fewshot_split: {task["fewshot_split"]}
+fewshot_split: dev
 fewshot_config:
   sampler: first_n
 num_fewshot: {task["num_fewshot"]}
