@@ -67,7 +67,7 @@ def new_tasks():
     index = TaskIndex.build([folder])
     assert {entry.yaml_path for entry in index.values()} == set(folder.glob("*.yaml"))
     # Not the groups: lm-eval refuses to load a task twice, in a group and by itself.
-    return sorted(name for name, entry in index.items() if entry.kind is Kind.TASK)
+    return sorted(name for name, entry in index.items() if entry.kind is not Kind.GROUP)
 """
 
 # Prompts and candidates of the two forms, side by side.
