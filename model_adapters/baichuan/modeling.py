@@ -156,11 +156,12 @@ class BaichuanAttention(nn.Module):
         if kv_cache is not None:
             k, v = kv_cache.update(k, v, self.layer_idx)
         dtype = q.dtype
-        if attention_mask is not None and attention_mask.shape[1] > q.shape[1]:  # the bias of all heads, some not here
-            attention_mask = attention_mask[:, heads_here(self.W_pack, self.num_heads)]
-        if attention_mask is not None and attention_mask.dtype == torch.float32 != dtype:
-            # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is computed in float32.
-            q, k, v = q.float(), k.float(), v.float()
+        if isinstance(attention_mask, torch.Tensor):  # not what another attention function calls a mask
+            if attention_mask.shape[1] > q.shape[1]:  # the bias of all heads, some not here
+                attention_mask = attention_mask[:, heads_here(self.W_pack, self.num_heads)]
+            if attention_mask.dtype == torch.float32 != dtype:
+                # A float32 bias (ALiBi) would lose its precision in the weights' dtype: attention is in float32.
+                q, k, v = q.float(), k.float(), v.float()
         # Transformers looks for this very call in this file's text before it lets the attention be set.
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(attention_name(self), sdpa_attention_forward)
         out, _ = attend(self, q, k, v, attention_mask, scaling=self.scaling, dropout=0.0)

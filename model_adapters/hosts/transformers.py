@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import create_causal_mask
+from transformers.masking_utils import causal_mask_function, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -22,10 +25,15 @@ __all__ = [
     "NO_ADAPTER",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
+    "attending_by",
+    "attention_configs",
     "attention_name",
+    "causal_mask_function",
     "create_causal_mask",
+    "is_stateful",
     "packed_projection_style",
     "sdpa_attention_forward",
+    "takes_attention",
     "tensor_parallel_size",
 ]
 
@@ -43,6 +51,39 @@ def attention_name(model: Any) -> str:
     """The name of the attention function that a model, or one of its layers, uses."""
     name: str = model.config._attn_implementation
     return name
+
+
+def attention_configs(model: PreTrainedModel) -> list[PreTrainedConfig]:
+    """The configurations by which a model and the models inside it choose their attention, each once."""
+    configs = [module.config for module in model.modules() if isinstance(module, PreTrainedModel)]
+    return list({id(config): config for config in configs}.values())
+
+
+@contextmanager
+def attending_by(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """A model and the models inside it use another attention function inside this block, and their own after it.
+
+    The public way also reaches the models around it, and gives all of them back one name.
+    """
+    before = [(config, config._attn_implementation) for config in attention_configs(model)]
+    try:
+        for config, _ in before:
+            config._attn_implementation_internal = name
+        yield
+    finally:
+        for config, own in before:
+            config._attn_implementation_internal = own
+
+
+def takes_attention(model: PreTrainedModel) -> bool:
+    """Whether a model and the models inside it take whatever attention is registered with transformers."""
+    models = (module for module in model.modules() if isinstance(module, PreTrainedModel))
+    return all(module._can_set_attn_implementation() for module in models)
+
+
+def is_stateful(model: PreTrainedModel) -> bool:
+    """Whether a model carries a state from token to token besides its keys and values."""
+    return bool(model._is_stateful)
 
 
 def tensor_parallel_size(model: Any) -> int:
@@ -93,12 +134,23 @@ LEANS = (
     ),
     Lean(
         f"{_MODEL}._can_set_attn_implementation",
-        "trie_scorer.scorer needs it True: it looks for a call of ALL_ATTENTION_FUNCTIONS.get_interface in "
-        "the text of baichuan.modeling",
+        "trie_scorer.refusals asks it whether a model's attention can be ours: it looks for a call of "
+        "ALL_ATTENTION_FUNCTIONS.get_interface in the text of its module, baichuan.modeling among them",
+    ),
+    Lean(f"{_MODEL}._is_stateful", "trie_scorer.refusals refuses recurrent models by it"),
+    Lean(
+        "transformers.masking_utils:causal_mask_function",
+        "trie_scorer.masks tells plain causal layers by it",
+        ("batch_idx", "head_idx", "q_idx", "kv_idx"),
+    ),
+    Lean(
+        "transformers.configuration_utils:PreTrainedConfig._attn_implementation_internal",
+        "attending_by sets the attention of one configuration by it",
+        optional=True,
     ),
     Lean(
         "transformers.configuration_utils:PreTrainedConfig._attn_implementation",
-        "baichuan.modeling and trie_scorer.scorer read which attention is set",
+        "baichuan.modeling and attending_by read which attention is set",
     ),
     Lean(f"{_MODEL}._tp_size", "trie_scorer and lm read over how many devices the layers are split"),
     Lean(f"{_MODEL}._tp_plan", "baichuan.modeling states how the head is split"),

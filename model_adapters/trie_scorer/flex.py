@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from .attention import ScoreRule
+from .masks import LayerMask
 from .trie import Row, TokenTrie, visible
 
 _TILE = 128
@@ -22,83 +24,146 @@ def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
+class Layout:
+    """The one shape that all rows of a run are padded to, and the memory that keys and values are laid out in.
+
+    The last place among the keys is kept free for the sinks.
+    """
+
+    def __init__(self, most_queries: int, most_keys: int) -> None:
+        """Takes the sizes.
+
+        Args:
+            most_queries: Nodes in the longest row.
+            most_keys: Keys in the longest row, its path included.
+        """
+        self.most_queries = most_queries
+        self.queries = -(-most_queries // _TILE) * _TILE
+        self.keys = -(-(most_keys + 1) // _TILE) * _TILE
+        self._laid_out: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def lay_out(self, role: str, tensor: torch.Tensor) -> torch.Tensor:
+        """Copies `[1, heads, tokens, dim]` to the start of the memory for its role, `[1, heads, queries or keys, dim]`.
+
+        What was there before remains behind it: finite numbers that the mask hides.
+        """
+        _, heads, tokens, dim = tensor.shape
+        size = self.queries if role == "query" else self.keys
+        place = role, tensor.device, tensor.dtype, heads, dim
+        if place not in self._laid_out:
+            self._laid_out[place] = tensor.new_zeros(1, heads, size, dim)
+        self._laid_out[place][:, :, :tokens] = tensor
+        return self._laid_out[place]
+
+
 class FlexAttention:
     """One fused kernel over the row; tiles of keys that no query of a tile may see are skipped.
 
     Queries and keys are padded to the largest row there may be; tiles of padding alone are never run. Scores, bias and
-    softmax are float32 inside the kernel: ALiBi is exact in low precision too.
+    softmax are float32 inside the kernel: ALiBi is exact in low precision too. Sinks are one more key, whose score is
+    set and whose value is zero. That is exact inside the kernel, where scaling its result by the log-sum-exp would
+    round twice; and the kernel for the CPU, on which this is tested, does not return the log-sum-exp.
     """
 
     def __init__(
-        self, trie: TokenTrie, row: Row, *, alibi: bool, device: torch.device, most_queries: int, most_keys: int
+        self, trie: TokenTrie, row: Row, mask: LayerMask, *, alibi: bool, device: torch.device, layout: Layout
     ) -> None:
-        """Lays out the tiles of a row, once for all layers.
+        """Lays out the tiles of a row, once for all layers of one mask.
 
         Args:
             trie: The trie.
             row: The row.
+            mask: What the layers see.
             alibi: Not needed here; the slopes come with each layer.
-            device: Where the layer is.
-            most_queries: Nodes in the longest row.
-            most_keys: Keys in the longest row, its path included.
+            device: Where the layers are.
+            layout: The shape that the row is padded to.
         """
-        self._queries, self._keys = -(-most_queries // _TILE) * _TILE, -(-most_keys // _TILE) * _TILE
+        self._layout = layout
         keys = row.keys
+        depth = trie.depth[row.start : row.stop]
 
         def padded(values: NDArray[np.integer], size: int, fill: int) -> torch.Tensor:
             return F.pad(torch.from_numpy(values).to(device, torch.int32), (0, size - len(values)), value=fill)
 
-        self._key = padded(keys, self._keys, torch.iinfo(torch.int32).max)
-        self._key_end = padded(trie.end[keys], self._keys, 0)
-        self._key_depth = padded(trie.depth[keys], self._keys, 0)
-        self._query = padded(keys[len(row.path) :], self._queries, -1)
-        self._query_depth = padded(trie.depth[row.start : row.stop], self._queries, 0)
-        self._block_mask = self._tiles()
+        self._key = padded(keys, layout.keys, torch.iinfo(torch.int32).max)
+        self._key_end = padded(trie.end[keys], layout.keys, 0)
+        self._key_depth = padded(trie.depth[keys], layout.keys, 0)
+        self._query = padded(keys[len(row.path) :], layout.queries, -1)
+        self._query_depth = padded(depth, layout.queries, 0)
+        # The depth of the first key that a query's own layer lets it see: of any mask only numbers reach the kernel,
+        # so that one compilation serves all kinds of layers.
+        self._first = padded(mask.first_seen(trie.depths)[depth], layout.queries, 0)
+        self._block_masks: dict[bool, BlockMask] = {}
 
-    def _tiles(self) -> BlockMask:
+    def _tiles(self, *, sinks: bool) -> BlockMask:
         """The block mask, from `[query tiles, keys]` comparisons; the mask itself is never built."""
         tiles = self._query.view(-1, _TILE)
         first = tiles[:, :1]
         last = tiles.amax(dim=1, keepdim=True) + 1  # one past the tile's last query; 0 where all are padding
+        window = self._first.view(-1, _TILE)
+        real = tiles >= 0
+        nearest = window.masked_fill(~real, torch.iinfo(torch.int32).max).amin(dim=1, keepdim=True)
         touched = torch.maximum(first, self._key) < torch.minimum(last, self._key_end)
+        touched &= self._key_depth >= nearest
         whole = (self._key <= first) & (self._key_end >= last)  # of padding's queries the result is thrown away
+        whole &= self._key_depth >= window.amax(dim=1, keepdim=True)
         touched = touched.unflatten(1, (-1, _TILE)).any(-1)
         whole = whole.unflatten(1, (-1, _TILE)).all(-1)
+        if sinks:
+            touched[:, -1] |= real.any(dim=1)
+            whole[:, -1] = False
         partial = touched & ~whole
 
         query, key, key_end = self._query, self._key, self._key_end
+        first_seen, key_depth, sink = self._first, self._key_depth, self._layout.keys - 1
 
-        def mask(batch: torch.Tensor, head: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
-            return visible(query[q], key[k], key_end[k])  # type: ignore[no-any-return]
+        def mask(batch: torch.Tensor, head: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> Any:
+            seen = visible(query[q], key[k], key_end[k]) & (key_depth[k] >= first_seen[q])
+            return seen | (k == sink) if sinks else seen
 
         return BlockMask.from_kv_blocks(
             *_counts_and_indices(partial),
             *_counts_and_indices(whole),
             BLOCK_SIZE=_TILE,
             mask_mod=mask,
-            seq_lengths=(self._queries, self._keys),
+            seq_lengths=(self._layout.queries, self._layout.keys),
             compute_q_blocks=False,  # only a backward pass needs them
         )
 
-    def __call__(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, slopes: torch.Tensor | None, scaling: float
-    ) -> torch.Tensor:
+    def _score_mod(self, rule: ScoreRule) -> Callable[..., Any] | None:
+        """What the kernel does to each score; None where it does nothing."""
+        slopes, softcap, sinks = rule.slopes, rule.softcap, rule.sinks
+        if slopes is None and softcap is None and sinks is None:
+            return None
+        query_depth, key_depth, sink = self._query_depth, self._key_depth, self._layout.keys - 1
+
+        def score_mod(score: torch.Tensor, b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> Any:
+            if softcap is not None:
+                score = softcap * torch.tanh(score / softcap)
+            if slopes is not None:
+                score = score - slopes[h] * (query_depth[q] - key_depth[k])
+            if sinks is not None:
+                score = torch.where(k == sink, sinks[h].to(score.dtype), score)
+            return score
+
+        return score_mod
+
+    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: ScoreRule) -> torch.Tensor:
         """See `attention.Attend`."""
-        score_mod = None
-        if slopes is not None:
-            query_depth, key_depth = self._query_depth, self._key_depth
-
-            def score_mod(
-                score: torch.Tensor, b: torch.Tensor, h: torch.Tensor, q: torch.Tensor, k: torch.Tensor
-            ) -> Any:
-                return score - slopes[h] * (query_depth[q] - key_depth[k])
-
-        grouped = query.shape[1] != key.shape[1]
+        sinks = rule.sinks is not None
+        if sinks not in self._block_masks:
+            self._block_masks[sinks] = self._tiles(sinks=sinks)
         nodes = query.shape[2]
-        query = F.pad(query, (0, 0, 0, self._queries - nodes))
-        key, value = (F.pad(tensor, (0, 0, 0, self._keys - tensor.shape[2])) for tensor in (key, value))
+        padded_value = self._layout.lay_out("value", value)
+        padded_value[:, :, -1] = 0
         out: torch.Tensor = _compiled()(
-            query, key, value, score_mod=score_mod, block_mask=self._block_mask, scale=scaling, enable_gqa=grouped
+            self._layout.lay_out("query", query),
+            self._layout.lay_out("key", key),
+            padded_value,
+            score_mod=self._score_mod(rule),
+            block_mask=self._block_masks[sinks],
+            scale=rule.scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
         )
         return out[:, :, :nodes].transpose(1, 2)
 

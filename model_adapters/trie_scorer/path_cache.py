@@ -4,7 +4,7 @@ import torch
 
 
 class PathCache:
-    """Keys and values of the cut's ancestors, layer by layer; at most `max_length` tokens, whatever the requests.
+    """Keys and values of the cut's ancestors for each attention call; at most `max_length` tokens of whatever requests.
 
     A row stages what the next row needs while it runs and commits it when it is done, so that a row that ran out of
     memory halfway can be run again, shorter.
@@ -16,25 +16,25 @@ class PathCache:
         self._staged: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def extend(
-        self, layer: int, key: torch.Tensor, value: torch.Tensor, keep: torch.Tensor
+        self, call: int, key: torch.Tensor, value: torch.Tensor, keep: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts the kept path before a row's keys and values, and stages what to keep of the two.
 
         Args:
-            layer: Index of the layer.
+            call: Number of the attention call within the row.
             key: The row's keys, `[1, kv_heads, nodes, head_dim]`.
-            value: The row's values, the same shape.
+            value: The row's values, `[1, kv_heads, nodes, value_dim]`.
             keep: Where the next path stands among `[path | nodes]`, `[kept]`, on the same device.
 
         Returns:
-            Keys and values of `[path | nodes]`, `[1, kv_heads, path + nodes, head_dim]` each.
+            Keys and values of `[path | nodes]`, the second last axis `path + nodes`.
         """
-        if layer in self._kept:
-            path_key, path_value = self._kept[layer]
+        if call in self._kept:
+            path_key, path_value = self._kept[call]
             key = torch.cat([path_key, key], dim=2)
             value = torch.cat([path_value, value], dim=2)
         if len(keep):
-            self._staged[layer] = (key.index_select(2, keep), value.index_select(2, keep))
+            self._staged[call] = (key.index_select(2, keep), value.index_select(2, keep))
         return key, value
 
     def commit(self) -> None:

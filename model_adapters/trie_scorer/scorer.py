@@ -3,25 +3,25 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import AttentionInterface, PreTrainedModel
 
 from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.accelerate import input_device
-from ..hosts.transformers import attention_name, tensor_parallel_size
-from .attention import ATTENTION_NAME, Attend, BlockwiseAttention, DenseAttention, RowAttention, running, trie_attention
+from ..hosts.transformers import attending_by, tensor_parallel_size
+from .attention import Attend, BlockwiseAttention, DenseAttention
 from .budget import automatic_token_budget, is_out_of_memory
-from .flex import FlexAttention
+from .flex import FlexAttention, Layout
 from .nonfinite import non_finite_error
 from .path_cache import PathCache
 from .progress import Progress
-from .read_out import read_out
+from .read_out import NonFiniteAtError, logits_in_parts, read_out
+from .refusals import decoder_of, plain_model, same_rope_up_to
+from .row_attention import ATTENTION_NAME, RowAttention, running
 from .trie import Row, TokenTrie, ancestors_within, build_trie, cut_row
 from .trie.build import TokenIds
 
@@ -29,12 +29,7 @@ AttentionKind = Literal["blockwise", "dense", "flex"]
 
 _KINDS = get_args(AttentionKind)
 
-# These stretch the rotary frequencies with the length of what is run, which a row is not.
-_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-
 logger = logging.getLogger(__name__)
-
-AttentionInterface.register(ATTENTION_NAME, trie_attention)
 
 
 class Score(NamedTuple):
@@ -54,13 +49,16 @@ class Score(NamedTuple):
 class TrieScorer:
     """Scores requests over a trie of their tokens.
 
-    Works with any causal model whose attention goes through transformers' attention interface, has full causal
-    attention, and takes positions by RoPE, or by ALiBi with an `alibi_slopes` attribute on its attention layers.
+    Works with any causal model whose attention goes through transformers' attention interface: full, sliding or
+    chunked, with softcaps or sinks, values of any width; positions by RoPE or learned, or by ALiBi with an
+    `alibi_slopes` attribute on the attention layers. docs/families.md lists the families.
 
     Attributes:
         attention: How attention is computed: "blockwise", "dense" or "flex".
         token_budget: Tokens in one row; smaller after an out-of-memory.
         max_length: The most tokens a request may feed.
+        same_rope_up_to: The most tokens for which the rotary frequencies do not depend on a request's length, in models
+            where they do ("longrope", "dynamic"); None elsewhere. `build` refuses longer requests.
     """
 
     def __init__(
@@ -83,11 +81,11 @@ class TrieScorer:
 
         Raises:
             OptionError: An argument is out of range.
-            UnsupportedModelError: The model's attention is of another kind.
+            UnsupportedModelError: The trie cannot serve the model; why, and the way round.
         """
-        self._model = _plain_model(model)
-        self._decoder = self._model.get_decoder()
-        self._head = self._model.get_output_embeddings()
+        self._model = plain_model(model)
+        self._decoder = decoder_of(self._model)
+        self._calls = 0
         self._alibi = any(getattr(module, "alibi_slopes", None) is not None for module in self._decoder.modules())
         if token_budget != "auto" and token_budget < 1:
             raise OptionError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
@@ -104,6 +102,9 @@ class TrieScorer:
         self.token_budget: int = (
             automatic_token_budget(self._model, max_length, self._device) if token_budget == "auto" else token_budget
         )
+        self._layout: Layout | None = None
+        self.same_rope_up_to = same_rope_up_to(self._model)
+        self._try_it()
 
     def score(
         self,
@@ -121,6 +122,7 @@ class TrieScorer:
 
         Raises:
             RequestError: A request is empty, too long, or has an id outside the vocabulary.
+            UnsupportedModelError: A request is longer than `same_rope_up_to`.
             NonFiniteLogitsError: The model returned NaN or infinity.
             torch.OutOfMemoryError: Not even a row of one token fits.
         """
@@ -134,9 +136,15 @@ class TrieScorer:
 
         Raises:
             RequestError: A request is empty, too long, or has an id outside the vocabulary.
+            UnsupportedModelError: A request is longer than `same_rope_up_to`.
         """
         trie = build_trie(requests, self.max_length)
         self._check_vocabulary(trie)
+        if self.same_rope_up_to is not None and trie.depths > self.same_rope_up_to:
+            raise UnsupportedModelError(
+                f"A request feeds {trie.depths} tokens; beyond {self.same_rope_up_to} the rotary frequencies of this "
+                f"model depend on a request's length. Use trie=False, or max_length={self.same_rope_up_to}."
+            )
         return trie
 
     def score_trie(
@@ -156,7 +164,7 @@ class TrieScorer:
         progress = Progress(requests, len(trie), trie.sent_tokens, self.token_budget)
         if on_progress:
             on_progress(progress)
-        cache = PathCache()
+        cache, self._layout = PathCache(), None
         logprob = np.zeros(requests)
         is_greedy = np.ones(requests, dtype=bool)
         reads_left = trie.reads_per_request.copy()
@@ -176,6 +184,34 @@ class TrieScorer:
                 on_progress(progress)
             for index in done:
                 yield Score(index, float(logprob[index]), bool(is_greedy[index]))
+
+    def _try_it(self) -> None:
+        """Runs a trie of a few tokens in two rows, so that what a model asks of its attention is known at once.
+
+        Raises:
+            UnsupportedModelError: The model cannot run so.
+        """
+        trie = build_trie([([1, 2, 3][: self.max_length], [1]), ([1, 2, 4][: self.max_length], [1])])
+        cache = PathCache()
+        start, path = 0, np.empty(0, dtype=np.int64)
+        try:
+            while start < len(trie):
+                row = cut_row(trie, start, path, 3)
+                self._run(trie, row, cache)
+                cache.commit()
+                start, path = row.stop, row.keys[row.keep]
+        except UnsupportedModelError as error:
+            name = type(self._model).__name__
+            raise UnsupportedModelError(str(error) if name in str(error) else f"{name}: {error}") from error
+        except NonFiniteLogitsError:
+            return  # scoring meets it again and stops there, if its requests do
+        except Exception as error:
+            if is_out_of_memory(error):
+                return  # scoring meets it with shorter rows
+            raise UnsupportedModelError(
+                f"{type(self._model).__name__} does not run with the attention of the trie "
+                f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Use trie=False."
+            ) from error
 
     def _check_vocabulary(self, trie: TokenTrie) -> None:
         pieces = len(self._embedding)
@@ -221,63 +257,39 @@ class TrieScorer:
         position = torch.from_numpy(trie.read_node[reads] - row.start)
         target = torch.from_numpy(trie.read_target[reads])
 
-        def non_finite_at(node: int) -> NonFiniteLogitsError:
-            keys = row.keys[: len(row.path) + node + 1]
-            request = [*keys[ancestors_within(trie, keys, row.start + node)], row.start + node]
-            return non_finite_error(self._model, torch.from_numpy(trie.token[request])[None].to(self._device))
-
-        hidden = self._hidden(trie, row, cache)
-        logprob, is_greedy = read_out(self._head, hidden, position, target, non_finite_at)
-        return logprob.numpy(), is_greedy.numpy()
-
-    def _hidden(self, trie: TokenTrie, row: Row, cache: PathCache) -> torch.Tensor:
-        """Last hidden states of a row's nodes, `[nodes, hidden]`."""
         nodes = slice(row.start, row.stop)
-        token = torch.from_numpy(trie.token[nodes]).to(self._device, torch.int64)
-        depth = torch.from_numpy(trie.depth[nodes]).to(self._device, torch.int64)
+        token = torch.from_numpy(trie.token[nodes]).to(self._device, torch.int64)[None]
+        depth = torch.from_numpy(trie.depth[nodes]).to(self._device, torch.int64)[None]
+        # Without a mask of ones, restarting positions are taken for packed sequences.
+        ones = torch.ones_like(token)
+        inputs = {"input_ids": token, "position_ids": depth, "attention_mask": ones, "use_cache": False}
         attention = RowAttention(self._kind(), trie, row, cache, alibi=self._alibi)
-        with _attending(self._model), running(attention):
-            output = self._decoder(
-                input_ids=token[None], position_ids=depth[None], attention_mask=None, use_cache=False
+        logits_at = partial(logits_in_parts, self._model, self._decoder, inputs)
+        try:
+            with attending_by(self._decoder, ATTENTION_NAME), running(attention):
+                logprob, is_greedy = read_out(logits_at, position, target)
+        except NonFiniteAtError as bad:
+            node = bad.node
+        else:
+            self._check_calls(attention.calls)
+            return logprob.numpy(), is_greedy.numpy()
+        keys = row.keys[: len(row.path) + node + 1]
+        request = [*keys[ancestors_within(trie, keys, row.start + node)], row.start + node]
+        raise non_finite_error(self._model, torch.from_numpy(trie.token[request])[None].to(self._device))
+
+    def _check_calls(self, calls: int) -> None:
+        """Every row must attend equally often, or a call does not find its own path."""
+        if calls != (self._calls or calls) or not calls:
+            raise UnsupportedModelError(
+                f"{type(self._model).__name__} attends {calls} times in a row of the trie"
+                f"{f', {self._calls} times in the row before' if calls else ' through the attention interface'}. "
+                "Use trie=False."
             )
-        hidden: torch.Tensor = output.last_hidden_state[0]
-        return hidden
+        self._calls = calls
 
     def _kind(self) -> Callable[..., Attend]:
-        if self.attention == "flex":
-            most_keys = self.max_length + self.token_budget
-            return partial(FlexAttention, most_queries=self.token_budget, most_keys=most_keys)
-        return BlockwiseAttention if self.attention == "blockwise" else DenseAttention
-
-
-def _plain_model(model: nn.Module) -> PreTrainedModel:
-    """The transformers model inside peft's wrapper, with its adapters in place; refuses what the trie cannot run."""
-    wrapped: Any = model
-    if hasattr(wrapped, "get_base_model"):
-        if wrapped.active_peft_config.is_prompt_learning:
-            raise UnsupportedModelError(
-                "Prompt-learning adapters put virtual tokens before every request. Use trie=False."
-            )
-        model = wrapped.get_base_model()
-    if not isinstance(model, PreTrainedModel):
-        raise UnsupportedModelError(f"Expected a transformers model, found {type(model).__name__}. Use trie=False.")
-    rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope in _LENGTH_DEPENDENT_ROPE:
-        raise UnsupportedModelError(f"RoPE of type {rope!r} depends on the length of each request. Use trie=False.")
-    return model
-
-
-@contextmanager
-def _attending(model: PreTrainedModel) -> Iterator[None]:
-    """The model attends by the trie's rule inside this block, and as before after it."""
-    before = attention_name(model)
-    model.set_attn_implementation(ATTENTION_NAME)
-    if attention_name(model) != ATTENTION_NAME:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} does not use transformers' attention interface, so its attention cannot follow "
-            "the trie. Use trie=False."
-        )
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
+        if self.attention != "flex":
+            return BlockwiseAttention if self.attention == "blockwise" else DenseAttention
+        if self._layout is None or self._layout.most_queries != self.token_budget:
+            self._layout = Layout(self.token_budget, self.max_length + self.token_budget)
+        return partial(FlexAttention, layout=self._layout)

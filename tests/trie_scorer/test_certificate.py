@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from scoring_cases import FAMILIES, VOCABULARY, WINDOW, tiny_model
 from lm_eval_baichuan.model_adapters.errors import CertificateError
 from lm_eval_baichuan.model_adapters.trie_scorer import Certificate, TrieScorer, attention, certify_scores, joined
 from lm_eval_baichuan.model_adapters.trie_scorer import scorer as scorer_module
+from lm_eval_baichuan.model_adapters.trie_scorer.attention import ScoreRule
 from lm_eval_baichuan.model_adapters.trie_scorer.certificate import choose_requests
 from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import PathCache
 
@@ -97,17 +99,17 @@ def stale_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wrong_slope(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = attention._sdpa
+    right = attention._attend
 
-    def sdpa(query: Any, key: Any, value: Any, mask: Any, slopes: Any, scaling: Any) -> Any:
-        return right(query, key, value, mask, None if slopes is None else slopes * 1.1, scaling)
+    def attend(query: Any, key: Any, value: Any, mask: Any, rule: ScoreRule) -> Any:
+        return right(query, key, value, mask, replace(rule, slopes=None if rule.slopes is None else rule.slopes * 1.1))
 
-    monkeypatch.setattr(attention, "_sdpa", sdpa)
+    monkeypatch.setattr(attention, "_attend", attend)
 
 
 def left_out_scale(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = scorer_module.read_out
-    monkeypatch.setattr(scorer_module, "read_out", lambda head, *rest: right(lambda x: 0.9 * head(x), *rest))
+    right = scorer_module.logits_in_parts
+    monkeypatch.setattr(scorer_module, "logits_in_parts", lambda *args: (0.9 * part for part in right(*args)))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import random
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from scoring_cases import VOCABULARY, WINDOW, Request, tiny_model
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lm_eval_baichuan.model_adapters.errors import (
     NonFiniteLogitsError,
@@ -20,7 +21,7 @@ from lm_eval_baichuan.model_adapters.errors import (
 )
 from lm_eval_baichuan.model_adapters.trie_scorer import Progress, TrieScorer, budget, score_one_by_one
 from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import PathCache
-from lm_eval_baichuan.model_adapters.trie_scorer.read_out import read_out
+from lm_eval_baichuan.model_adapters.trie_scorer.read_out import HEAD_ROWS, NonFiniteAtError, read_out
 
 
 def questions(prefixes: int, per_prefix: int, prefix_length: int = 40) -> list[Request]:
@@ -122,8 +123,8 @@ def test_out_of_memory_halves_the_budget_and_goes_on(error: Exception) -> None:
     model = copy.deepcopy(tiny_model("baichuan1-13b"))
     requests = questions(3, 10)
     right = expected(model, requests)
-    limit = MemoryLimit(model, 1000, error)
     halving = scorer(model, token_budget=100)
+    limit = MemoryLimit(model, 1000, error)
     run = halving.score(requests)
     first = next(run)
     limit.tokens = 30
@@ -141,17 +142,18 @@ def test_out_of_memory_halves_the_budget_and_goes_on(error: Exception) -> None:
 
 def test_not_even_one_token_fits() -> None:
     model = copy.deepcopy(tiny_model("baichuan1-7b"))
-    MemoryLimit(model, 0, OUT_OF_MEMORY[0])
+    MemoryLimit(model, 0, OUT_OF_MEMORY[0])  # which also stops the few tokens that a scorer tries at its start
     with pytest.warns(RuntimeWarning, match="Out of memory with"), pytest.raises(torch.OutOfMemoryError):
         list(scorer(model, token_budget=4).score(questions(1, 1)))
 
 
 def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
     model = copy.deepcopy(tiny_model("baichuan1-7b"))
+    run = scorer(model).score(questions(1, 1))
     MemoryLimit(model, 0, RuntimeError("expected scalar type Float but found Half"))
     with warnings.catch_warnings(), pytest.raises(RuntimeError, match="scalar type"):
         warnings.simplefilter("error")
-        list(scorer(model).score(questions(1, 1)))
+        list(run)
     assert model.config._attn_implementation == "sdpa"
 
 
@@ -166,15 +168,15 @@ def test_logits_that_are_not_finite_stop_the_run(value: float) -> None:
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 def test_the_node_of_a_bad_logit_is_found(value: float) -> None:
-    states = torch.randn(300, 7)
-    states[211, 3] = value
+    logits = torch.randn(300, 7)
+    logits[211, 3] = value
 
-    def error(node: int) -> NonFiniteLogitsError:
-        return NonFiniteLogitsError(f"node {node}")
+    def logits_at(nodes: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield from logits[nodes].split(HEAD_ROWS)
 
-    read_out(nn.Identity(), states, torch.tensor([210, 212]), torch.tensor([0, 0]), error)
-    with pytest.raises(NonFiniteLogitsError, match="node 211"):
-        read_out(nn.Identity(), states, torch.arange(300), torch.zeros(300, dtype=torch.int64), error)
+    read_out(logits_at, torch.tensor([210, 212]), torch.tensor([0, 0]))
+    with pytest.raises(NonFiniteAtError, match="211"):
+        read_out(logits_at, torch.arange(300), torch.zeros(300, dtype=torch.int64))
 
 
 def test_one_bad_token_stops_the_run_when_it_is_reached() -> None:
@@ -209,16 +211,8 @@ def test_virtual_tokens_are_refused() -> None:
         scorer(adapted)
 
 
-def test_attention_that_the_trie_does_not_compute_is_refused() -> None:
-    sizes = {"vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
-    sliding = MistralForCausalLM(MistralConfig(**sizes, **heads, sliding_window=4))
-    with pytest.raises(UnsupportedModelError, match="MistralAttention asks for sliding_window.*trie=False"):
-        list(scorer(sliding).score([([1], [2])]))
-    stretched = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
-    with pytest.raises(UnsupportedModelError, match="RoPE of type 'dynamic'"):
-        scorer(LlamaForCausalLM(LlamaConfig(**sizes, **heads, rope_parameters=stretched)))
-    with pytest.raises(UnsupportedModelError, match="found Linear"):
+def test_what_is_no_transformers_model_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="found Linear.*trie=False"):
         scorer(nn.Linear(2, 2))
 
 

@@ -13,7 +13,8 @@ from scoring_cases import FAMILIES, VOCABULARY, WINDOW, Request, ragged_cases, t
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lm_eval_baichuan.model_adapters.trie_scorer import Score, TrieScorer, attention, score_one_by_one
-from lm_eval_baichuan.model_adapters.trie_scorer.attention import BlockwiseAttention, DenseAttention
+from lm_eval_baichuan.model_adapters.trie_scorer.attention import BlockwiseAttention, DenseAttention, ScoreRule
+from lm_eval_baichuan.model_adapters.trie_scorer.masks import LayerMask
 from lm_eval_baichuan.model_adapters.trie_scorer.trie import build_trie, cut_row, visible
 
 MODELS = [*FAMILIES, "llama-grouped"]
@@ -161,7 +162,8 @@ def test_alibi_in_bfloat16_loses_nothing_but_the_last_rounding(kind: Any) -> Non
     torch.manual_seed(0)
     query, key, value = torch.randn(3, 1, 4, len(trie), 16).to(torch.bfloat16)
     slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8])
-    found = kind(trie, row, alibi=True, device=torch.device("cpu"))(query, key, value, slopes, 0.25)
+    attend = kind(trie, row, LayerMask(), alibi=True, device=torch.device("cpu"))
+    found = attend(query, key, value, ScoreRule(scaling=0.25, slopes=slopes))
 
     nodes, depth = torch.arange(len(trie)), torch.from_numpy(trie.depth).double()
     bias = -slopes[:, None, None] * (depth[:, None] - depth)

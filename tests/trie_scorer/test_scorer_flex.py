@@ -3,11 +3,17 @@
 import shutil
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
+import tiny_families
 import torch
 from scoring_cases import WINDOW, Request, ragged_cases, tiny_model
+from transformers.masking_utils import sliding_window_causal_mask_function
 
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer, score_one_by_one
+from lm_eval_baichuan.model_adapters.trie_scorer.flex import FlexAttention, Layout
+from lm_eval_baichuan.model_adapters.trie_scorer.masks import LayerMask
+from lm_eval_baichuan.model_adapters.trie_scorer.trie import build_trie, cut_row
 
 CASES = ragged_cases()
 ALL_AT_ONCE: list[Request] = [request for case in CASES.values() for request in case]
@@ -52,3 +58,38 @@ def test_flex_on_gpu(family: str, dtype: torch.dtype) -> None:
             assert (found - exact).abs().mean() <= 1.1 * (plain - exact).abs().mean()
     finally:
         tiny_model(family, dtype).to("cpu")
+
+
+@needs_compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
+@pytest.mark.parametrize(
+    "family",
+    [
+        "gemma2",  # softcaps, and two kinds of layers
+        "gpt_oss",  # sinks and windows
+        "llama4_text, no temperature",  # chunks
+        "deepseek_v3",  # values of another width
+    ],
+)
+def test_flex_of_other_families_on_cpu(family: str) -> None:
+    model = tiny_families.tiny_model(family)
+    requests = tiny_families.ragged_requests()[::3]
+    expected = [score for score, _ in score_one_by_one(model, requests)]
+    # Windows and sinks are numbers to the kernel, so layers of all kinds share one compilation.
+    torch._dynamo.utils.counters.clear()
+    scorer = TrieScorer(model, max_length=tiny_families.LONGEST, token_budget=150, attention="flex")
+    found = [score.logprob for score in sorted(scorer.score(requests))]
+    assert found == pytest.approx(expected, abs=1e-3, rel=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def test_tiles_outside_a_window_are_not_run() -> None:
+    """A window of 100 in a request of 2000: of the causal half of the tiles, only those along the diagonal."""
+    trie = build_trie([(list(range(1, 2001)), [1])])
+    row = cut_row(trie, 0, np.empty(0, dtype=np.int64), 2000)
+    device, layout = torch.device("cpu"), Layout(2000, 2000)
+    tiles = {}
+    for name, mask in (("causal", LayerMask()), ("window", LayerMask(sliding_window_causal_mask_function(100)))):
+        blocks = FlexAttention(trie, row, mask, alibi=False, device=device, layout=layout)._tiles(sinks=False)
+        tiles[name] = int(blocks.kv_num_blocks.sum() + blocks.full_kv_num_blocks.sum())
+    assert tiles == {"causal": 16 * 17 // 2, "window": 16 + 15}

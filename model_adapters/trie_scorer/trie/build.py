@@ -1,5 +1,6 @@
 """From requests to a trie of token ids in depth-first order."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,11 @@ class TokenTrie:
     def __len__(self) -> int:
         """The number of nodes: distinct tokens to run."""
         return len(self.token)
+
+    @functools.cached_property
+    def depths(self) -> int:
+        """The number of different depths: the longest request's tokens."""
+        return int(self.depth.max(initial=-1)) + 1
 
     def reads_between(self, start: int, stop: int) -> slice:
         """The read-outs at nodes `start <= node < stop`, as a slice of the three read_ arrays."""
