@@ -146,7 +146,6 @@ LEANS = (
     Lean(
         "transformers.configuration_utils:PreTrainedConfig._attn_implementation_internal",
         "attending_by sets the attention of one configuration by it",
-        optional=True,
     ),
     Lean(
         "transformers.configuration_utils:PreTrainedConfig._attn_implementation",

@@ -43,20 +43,23 @@ def logits_in_parts(
     # The choice is made in the decoder's output, so that the decoder need not run again for each part, nor a model have
     # `logits_to_keep`. A model that has it is told to keep all that is left, by indices: told nothing, Gemma 4 skips
     # tokens inside its decoder.
-    chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
+    keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    def logits_of(part: torch.Tensor) -> torch.Tensor:
+        keep = {"logits_to_keep": torch.arange(len(part))} if keeps else {}
+        chosen.nodes, chosen.calls = part, 0
+        # Past the hooks on the model itself, which would run it again to find what is not finite, amid a row.
+        logits: torch.Tensor = model.forward(**inputs, **keep).logits
+        if chosen.calls != 1 or logits.shape[:-1] != (1, len(part)):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} makes no logits of what its {type(decoder).__name__} returns, token by "
+                "token, so they cannot be had at the read-outs only. Use trie=False."
+            )
+        return logits[0].float()
+
     with _runs_once(decoder) as chosen:
         for part in nodes.split(HEAD_ROWS) if len(nodes) else [torch.zeros(1, dtype=torch.int64)]:
-            chosen.nodes = part
-            keep = {"logits_to_keep": torch.arange(len(part))} if chooses else {}
-            # Past the hooks on the model itself, which would run it again to find what is not finite, amid a row.
-            logits = model.forward(**inputs, **keep).logits
-            if chosen.calls != 1 or logits.shape[:-1] != (1, len(part)):
-                raise UnsupportedModelError(
-                    f"{type(model).__name__} makes no logits of what its {type(decoder).__name__} returns, token by "
-                    "token, so they cannot be had at the read-outs only. Use trie=False."
-                )
-            chosen.calls = 0
-            yield logits[0].float()
+            yield logits_of(part)  # and nothing here holds them while the next are computed
 
 
 class _Chosen:
@@ -147,4 +150,5 @@ def read_out(
         logprob[reads] = (logits[rows, targets] - logits.logsumexp(dim=-1)[rows]).cpu()
         is_greedy[reads] = (logits.argmax(dim=-1)[rows] == targets).cpu()
         first += len(logits)
+        del logits  # before the next are computed
     return logprob, is_greedy
