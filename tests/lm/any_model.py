@@ -64,4 +64,6 @@ def tiny_model(family: str) -> PreTrainedModel:
     model_type, options = FAMILIES[family]
     torch.manual_seed(5)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
+    if getattr(model.config, "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # sdpa of older transformers left the softcap out without a word
     return model.float().eval()
