@@ -10,7 +10,7 @@ import tiny_families
 import torch
 from tiny_families import LONGEST, WINDOW, tiny_model
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from lm_eval_baichuan.model_adapters.errors import UnsupportedModelError
 from lm_eval_baichuan.model_adapters.hosts.transformers import attention_configs
@@ -96,6 +96,13 @@ def test_a_decoder_without_the_positions_is_refused(monkeypatch: pytest.MonkeyPa
     own = model.forward
     monkeypatch.setattr(model, "forward", lambda position_ids=None, **kwargs: own(**kwargs))
     with pytest.raises(UnsupportedModelError, match="is not handed the positions"):
+        scorer(model)
+
+
+def test_an_encoder_decoder_is_refused() -> None:
+    with torch.device("meta"):
+        model = T5ForConditionalGeneration(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+    with pytest.raises(UnsupportedModelError, match="T5ForConditionalGeneration is an encoder-decoder.*trie=False"):
         scorer(model)
 
 

@@ -112,6 +112,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
     "qwen2": {"use_sliding_window": True, "max_window_layers": 2},
     "qwen3": {"use_sliding_window": True, "max_window_layers": 2},
+    "gemma2": {"query_pre_attn_scalar": 16, "attn_logit_softcapping": 3.0, "final_logit_softcapping": 5.0},
     "laguna": FULL_WINDOW,
     "mellum": FULL_WINDOW,
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
