@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError, EvaluationError, OptionError
-from ..hosts.transformers import NO_ADAPTER
+from ..hosts.transformers import without_adapters
 from .checkpoint import HUB_ARGUMENTS
 from .config_values import read_generation_config
 from .ignored_values import ignored_config
@@ -63,9 +63,8 @@ def load_checked(
         check(folder, expected, ignored=[ROTARY_BUFFERS], tied=tied)
     with_report = options.pop("output_loading_info", False)
     try:
-        model, report = load(
-            folder, config=config, **{**options, "output_loading_info": True, "adapter_kwargs": NO_ADAPTER}
-        )
+        with without_adapters():
+            model, report = load(folder, config=config, **{**options, "output_loading_info": True})
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, modeling_utils
 from transformers.activations import ACT2FN
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, create_causal_mask
@@ -22,7 +22,6 @@ __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "CACHE_KEYWORD",
     "LEANS",
-    "NO_ADAPTER",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
     "attending_by",
@@ -35,16 +34,11 @@ __all__ = [
     "sdpa_attention_forward",
     "takes_attention",
     "tensor_parallel_size",
+    "without_adapters",
 ]
 
 CACHE_KEYWORD = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 """How models, masks and outputs name the KV cache: ``cache`` since 5.24, ``past_key_values`` before."""
-
-NO_ADAPTER = {"subfolder": "no adapter"}
-"""For ``adapter_kwargs`` of `from_pretrained`, which else puts on any adapter whose configuration lies by the weights.
-
-There is no switch; so it is told to look in a folder that is not there.
-"""
 
 
 def attention_name(model: Any) -> str:
@@ -73,6 +67,20 @@ def attending_by(model: PreTrainedModel, name: str) -> Iterator[None]:
     finally:
         for config, own in before:
             config._attn_implementation_internal = own
+
+
+@contextmanager
+def without_adapters() -> Iterator[None]:
+    """`from_pretrained` puts no adapter on the model whose configuration lies by its weights.
+
+    There is no switch: before 5.23 it looks in the folder itself whatever ``adapter_kwargs`` name.
+    """
+    before = modeling_utils.maybe_load_adapters
+    modeling_utils.maybe_load_adapters = lambda path, _download, **kwargs: (None, path, kwargs)
+    try:
+        yield
+    finally:
+        modeling_utils.maybe_load_adapters = before
 
 
 def takes_attention(model: PreTrainedModel) -> bool:
@@ -160,9 +168,9 @@ LEANS = (
         ("key", "value"),
     ),
     Lean(
-        "transformers.utils.peft_utils:find_adapter_config_file",
-        "baichuan.loading has it look for an adapter in a folder that is not there",
-        ("model_id", "subfolder"),
+        "transformers.modeling_utils:maybe_load_adapters",
+        "baichuan.loading has it find none, by without_adapters",
+        ("pretrained_model_name_or_path", "download_kwargs", "adapter_kwargs"),
     ),
     Lean(
         f"{_MODEL}._get_resized_lm_head",
