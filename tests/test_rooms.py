@@ -113,6 +113,14 @@ def test_the_llama_export_stands_apart_from_evaluating() -> None:
         assert breaches(f"model_adapters/{room}", export) == []
 
 
+def test_compare_and_report_lean_one_way() -> None:
+    room = {name: f"lm_eval_baichuan.{name}" for name in ("published", "results", "comparison", "html_report")}
+    above = [room["comparison"], room["html_report"]]
+    assert breaches("lm_eval_baichuan/published", *OURS, but=(room["published"], f"{ADAPTERS}.errors")) == []
+    assert breaches("lm_eval_baichuan/results", *above) == []
+    assert breaches("lm_eval_baichuan/comparison", room["html_report"]) == []
+
+
 # What these export at their top level, and of lm-eval what its guide to new models and tasks names, is theirs to keep.
 PUBLIC_OF_LM_EVAL = (
     "lm_eval.__main__.cli_evaluate",

@@ -17,9 +17,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..published import load_published
-from ..results import AVERAGE, Answer, Run, read_runs
-from .formats import Outcome, to_csv, to_json, to_latex, to_markdown, to_terminal
-from .pairing import Pairing, pair, read_logged
+from ..results import AVERAGE, Answer, Run, read_logged, read_runs
+from .formats import to_csv, to_json, to_latex, to_markdown, to_terminal
+from .outcome import Outcome
+from .pairing import Pairing, pair
 from .requirements import need_report_extra
 from .spread import spreads
 from .verdicts import DIFFERS, WITHIN, compare

@@ -6,47 +6,12 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from ..published import PublishedTables
-from .pairing import Pairing
-from .spread import Spread
-from .tables import (
-    QUESTION,
-    SHOWN_CHANGES,
-    Table,
-    certificate_line,
-    certificate_table,
-    comparison_table,
-    pairing_tables,
-    paper_row,
-    spread_table,
-    unequal_certificates,
-)
-from .verdicts import DIFFERS, NO_MEASUREMENT, Comparison, Line
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything that ``compare`` found."""
-
-    comparisons: tuple[Comparison, ...]
-    spreads: tuple[Spread, ...]
-    pairing: Pairing | None
-    published: PublishedTables
-    confidence: float
-
-    def tables(self, shown_changes: int | None) -> list[Table]:
-        """All of it as tables, the paper's row last."""
-        tables = [comparison_table(comparison, self.confidence) for comparison in self.comparisons]
-        if len(self.comparisons) > 1:
-            tables.append(certificate_table(self.comparisons))
-        if self.spreads:
-            tables.append(spread_table(self.spreads))
-        if self.pairing:
-            tables += pairing_tables(self.pairing, shown_changes)
-        return [*tables, paper_row(self.comparisons, self.published)]
+from .outcome import Outcome
+from .tables import QUESTION, SHOWN_CHANGES, Table, certificate_line, paper_row, unequal_certificates
+from .verdicts import DIFFERS, NO_MEASUREMENT, Line
 
 
 def to_terminal(outcome: Outcome, width: int | None = None) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..results import Answer, ResultsError, Run, Suite, find_suite, read_answers
+from ..results import Answer, ResultsError, Run, Suite, find_suite
 from .intervals import mcnemar
 
 Key = tuple[str, str, str, int]
@@ -70,12 +70,6 @@ class Pairing:
             counts.setdefault((change.first, change.second), Counter())[change.kind] += 1
         rows = [(*key, count["gained"], count["lost"], count["wrong"]) for key, count in counts.items()]
         return sorted(rows, key=lambda row: (-(row[2] + row[3] + row[4]), row[:2]))
-
-
-def read_logged(run: Run) -> dict[str, list[Answer]]:
-    """Read all samples that were logged for a run, by task; tasks without samples are left out."""
-    logged = {task: read_answers(result) for task, result in run.tasks.items()}
-    return {task: answers for task, answers in logged.items() if answers is not None}
 
 
 def pair(

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..model_adapters.errors import MissingExtraError
-from .formats import Outcome, record
+from .formats import record
+from .outcome import Outcome
 from .tables import SHOWN_CHANGES, Table
 
 if TYPE_CHECKING:

@@ -6,7 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..published import Figure, PublishedModel, PublishedTables
-from ..results import Answer, Certificate, Part, Run, Suite, TaskResult, Ties, certificates, count_ties
+from ..results import (
+    Answer,
+    Certificate,
+    Part,
+    Run,
+    Suite,
+    TaskResult,
+    Ties,
+    certificates,
+    count_ties,
+    suite_title,
+    suites_of,
+)
 from .condition import Condition, note
 from .conditions import conditions
 from .intervals import Interval, mean_over_subjects, wilson
@@ -147,16 +159,3 @@ def _lines(
             )
         )
     return lines
-
-
-def suites_of(run: Run, published: PublishedTables) -> list[Suite]:
-    """Return a run's suites in the order of the published tables; those of no published benchmark come last."""
-    order = list(published.benchmarks)
-    return sorted(run.suites(), key=lambda s: order.index(s.benchmark) if s.benchmark in order else len(order))
-
-
-def suite_title(suite: Suite, published: PublishedTables) -> str:
-    """Return a suite's title: ``C-Eval (val)``."""
-    benchmark = published.benchmarks.get(suite.benchmark)
-    title = benchmark.title if benchmark else suite.benchmark
-    return f"{title} ({suite.variant.replace('_', ' ')})" if suite.variant else title

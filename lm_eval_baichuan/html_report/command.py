@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..comparison.command import add_results_arguments, find_outcome
-from ..comparison.formats import Outcome
-from ..comparison.pairing import read_logged
+from ..comparison.outcome import Outcome
 from ..comparison.requirements import need_report_extra
-from ..results import read_runs
+from ..results import read_logged, read_runs
 
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..comparison.formats import Outcome, latex_table, markdown_table
+from ..comparison.formats import latex_table, markdown_table
+from ..comparison.outcome import Outcome
 from ..comparison.tables import certificate_table, comparison_table, pairing_tables, paper_row, spread_table
-from ..comparison.verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN, suite_title, suites_of
-from ..results import Answer, Run
+from ..comparison.verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN
+from ..results import Answer, Run, suite_title, suites_of
 from .analysis import calibration, confusion, subjects
 from .charts import calibration_chart, margins_chart, page_colours, parts_chart, style, subjects_chart, to_svg
 from .questions import compress, pack_questions

@@ -4,10 +4,12 @@ from ..model_adapters.errors import ResultsError
 from .certificates import Certificate, certificates
 from .draws import Draws
 from .files import ResultsFile, TaskResult, read_results_file
+from .logged import read_logged
 from .runs import Run, read_runs
 from .samples import Answer, read_answers
 from .suites import AVERAGE, Part, Suite, find_suite, known_suites
 from .ties import Ties, count_ties
+from .titles import suite_title, suites_of
 
 __all__ = [
     "AVERAGE",
@@ -26,6 +28,9 @@ __all__ = [
     "find_suite",
     "known_suites",
     "read_answers",
+    "read_logged",
     "read_results_file",
     "read_runs",
+    "suite_title",
+    "suites_of",
 ]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from results_builder import DATE, sample, write_results, write_samples
 
-from lm_eval_baichuan.comparison.pairing import Pairing, pair, read_logged
-from lm_eval_baichuan.results import ResultsError, read_runs
+from lm_eval_baichuan.comparison.pairing import Pairing, pair
+from lm_eval_baichuan.results import ResultsError, read_logged, read_runs
 
 LAW, LOGIC = "ceval_5shot_law", "ceval_5shot_logic"
 

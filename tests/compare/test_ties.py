@@ -13,9 +13,8 @@ from results_builder import LABELS, sample, write_results
 
 from lm_eval_baichuan import cli
 from lm_eval_baichuan.comparison.command import exit_status, find_outcome
-from lm_eval_baichuan.comparison.pairing import read_logged
 from lm_eval_baichuan.comparison.verdicts import Line
-from lm_eval_baichuan.results import ResultsError, known_suites, read_runs
+from lm_eval_baichuan.results import ResultsError, known_suites, read_logged, read_runs
 
 TASKS = next(suite.tasks for suite in known_suites() if suite.name == "ceval_5shot")
 STEM = next(

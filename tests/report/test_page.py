@@ -17,10 +17,9 @@ from results_builder import softmax_of_best, write_results, write_samples
 
 from lm_eval_baichuan import cli
 from lm_eval_baichuan.comparison.command import find_outcome
-from lm_eval_baichuan.comparison.pairing import read_logged
 from lm_eval_baichuan.html_report.analysis import calibration, confusion, subjects
 from lm_eval_baichuan.html_report.page import build_page
-from lm_eval_baichuan.results import Answer, Run, find_suite, read_answers, read_runs
+from lm_eval_baichuan.results import Answer, Run, find_suite, read_answers, read_logged, read_runs
 
 LAW, LOGIC, MARXISM = "ceval_5shot_law", "ceval_5shot_logic", "ceval_5shot_marxism"
 TASKS = {LAW: (20, 60), LOGIC: (30, 60), MARXISM: (45, 60)}
