@@ -1,12 +1,13 @@
-"""What the logged samples tell beyond the accuracy: which labels a model prefers, and how sure it is when right."""
+"""What a run tells of a suite beyond its average: its subjects, which labels it prefers, how sure it is when right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..comparison.intervals import Interval, wilson
-from ..results import Answer, Run, Suite
+from ..published import PublishedTables
+from ..results import Answer, Run, Suite, suite_title, suites_of
 
 BINS = 10
 
@@ -59,6 +60,68 @@ class Calibration:
     asked: tuple[int, ...]
     expected_error: float
     """Expected calibration error: the mean distance of the two, weighted by answers, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a run answered the questions of one suite, told from logged samples."""
+
+    confusion: Confusion
+    calibration: Calibration
+    right_margins: tuple[float, ...]
+    """How far the first label was ahead of the second where it was right, in nats."""
+    wrong_margins: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SuiteOfRun:
+    """One suite of one run, for tables and charts alike."""
+
+    run: str
+    title: str
+    subjects: tuple[Subject, ...]
+    """The best first."""
+    behaviour: Behaviour | None
+    """None where no samples were logged."""
+
+
+def suites_of_runs(
+    runs: Sequence[Run],
+    logged: Sequence[Mapping[str, Sequence[Answer]]],
+    published: PublishedTables,
+    confidence: float,
+) -> list[SuiteOfRun]:
+    """Return every suite of every run.
+
+    Args:
+        runs: The runs.
+        logged: Each run's samples by task.
+        published: For the order and titles of suites.
+        confidence: Coverage of the subjects' intervals, 0 to 1.
+    """
+    found = []
+    for run, by_task in zip(runs, logged, strict=True):
+        for suite in suites_of(run, published):
+            answers = [answer for task in suite.tasks for answer in by_task.get(task, ())]
+            found.append(
+                SuiteOfRun(
+                    run=run.name,
+                    title=suite_title(suite, published),
+                    subjects=tuple(subjects(run, suite, confidence)),
+                    behaviour=behaviour(answers) if answers else None,
+                )
+            )
+    return found
+
+
+def behaviour(answers: Sequence[Answer]) -> Behaviour:
+    """Return what some answers tell."""
+    return Behaviour(
+        confusion=confusion(answers),
+        calibration=calibration(answers),
+        right_margins=tuple(answer.margin for answer in answers if answer.correct),
+        wrong_margins=tuple(answer.margin for answer in answers if not answer.correct),
+    )
 
 
 def subjects(run: Run, suite: Suite, confidence: float) -> list[Subject]:

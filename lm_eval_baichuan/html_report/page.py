@@ -13,8 +13,8 @@ from ..comparison.formats import latex_table, markdown_table
 from ..comparison.outcome import Outcome
 from ..comparison.tables import certificate_table, comparison_table, pairing_tables, paper_row, spread_table
 from ..comparison.verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN
-from ..results import Answer, Run, suite_title, suites_of
-from .analysis import calibration, confusion, subjects
+from ..results import Answer, Run
+from .analysis import SuiteOfRun, suites_of_runs
 from .charts import calibration_chart, margins_chart, page_colours, parts_chart, style, subjects_chart, to_svg
 from .questions import compress, pack_questions
 
@@ -55,11 +55,12 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> str:
     row = paper_row(outcome.comparisons, outcome.published)
     # The style sheet and script are this package's own files, and the packed questions are base64: none needs escaping.
     own = {name: Markup((TEMPLATE / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}  # noqa: S704
+    suites = suites_of_runs(runs, logged, outcome.published, outcome.confidence)
     with style(page_colours()):
         charts = {
             "category_charts": _category_charts(outcome),
-            "suites": _suites(runs, outcome),
-            "behaviours": _behaviours(runs, outcome, logged),
+            "suites": _subject_charts(suites),
+            "behaviours": _behaviour_charts(suites),
         }
     return environment.get_template("page.html.j2").render(
         title=f"{' and '.join(run.name for run in runs)} beside the published figures",
@@ -91,42 +92,34 @@ def _category_charts(outcome: Outcome) -> list[dict[str, Any]]:
     return charts
 
 
-def _suites(runs: Sequence[Run], outcome: Outcome) -> list[dict[str, Any]]:
-    suites: list[dict[str, Any]] = []
-    for run in runs:
-        for suite in suites_of(run, outcome.published):
-            found = subjects(run, suite, outcome.confidence)
-            title = suite_title(suite, outcome.published)
-            description = f"{title} by subject; the table below holds the same"
-            svg = to_svg(subjects_chart(found, page_colours()), f"subjects{len(suites)}", description)
-            suites.append({"title": title, "run": run.name, "subjects": found, "svg": _markup(svg)})
-    return suites
+def _subject_charts(suites: Sequence[SuiteOfRun]) -> list[dict[str, Any]]:
+    charts = []
+    for number, suite in enumerate(suites):
+        description = f"{suite.title} by subject; the table below holds the same"
+        svg = to_svg(subjects_chart(suite.subjects, page_colours()), f"subjects{number}", description)
+        charts.append({"title": suite.title, "run": suite.run, "subjects": suite.subjects, "svg": _markup(svg)})
+    return charts
 
 
-def _behaviours(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> list[dict[str, Any]]:
-    behaviours: list[dict[str, Any]] = []
-    for run, by_task in zip(runs, logged, strict=True):
-        for suite in suites_of(run, outcome.published):
-            answers = [answer for task in suite.tasks for answer in by_task.get(task, [])]
-            if not answers:
-                continue
-            number = len(behaviours)
-            measured = calibration(answers)
-            right = [answer.margin for answer in answers if answer.correct]
-            wrong = [answer.margin for answer in answers if not answer.correct]
-            sureness = calibration_chart(measured, page_colours())
-            margins = margins_chart(right, wrong, page_colours())
-            behaviours.append(
-                {
-                    "title": suite_title(suite, outcome.published),
-                    "run": run.name,
-                    "confusion": confusion(answers),
-                    "calibration": measured,
-                    "calibration_svg": _markup(to_svg(sureness, f"sure{number}", "Confidence against share right")),
-                    "margins_svg": _markup(to_svg(margins, f"margin{number}", "Margins of right and wrong answers")),
-                }
-            )
-    return behaviours
+def _behaviour_charts(suites: Sequence[SuiteOfRun]) -> list[dict[str, Any]]:
+    charts: list[dict[str, Any]] = []
+    for suite in suites:
+        if (found := suite.behaviour) is None:
+            continue
+        number = len(charts)
+        sureness = calibration_chart(found.calibration, page_colours())
+        margins = margins_chart(found.right_margins, found.wrong_margins, page_colours())
+        charts.append(
+            {
+                "title": suite.title,
+                "run": suite.run,
+                "confusion": found.confusion,
+                "calibration": found.calibration,
+                "calibration_svg": _markup(to_svg(sureness, f"sure{number}", "Confidence against share right")),
+                "margins_svg": _markup(to_svg(margins, f"margin{number}", "Margins of right and wrong answers")),
+            }
+        )
+    return charts
 
 
 def _without_samples(runs: Sequence[Run], logged: Logged) -> list[str]:
