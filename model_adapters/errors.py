@@ -14,6 +14,7 @@
     │   └── CertificateError                       the fast way and the plain way give different scores
     ├── DoesNotFitError         (MemoryError)      by the estimate a run needs more memory than there is
     ├── MissingExtraError       (ImportError)      a library that only this option needs is not installed
+    ├── CacheError              (ValueError)       a cache holds another run's answers
     ├── ResultsError            (ValueError)       a results file cannot be read, or does not hold what is asked of it
     ├── PublishedError          (ValueError)       a published table does not have what was asked of it
     └── DataError               (ValueError)       questions are missing, damaged, or cannot be had
@@ -77,6 +78,10 @@ class DoesNotFitError(EvaluationError, MemoryError):
 
 class MissingExtraError(EvaluationError, ImportError):
     """A library that only this option needs is not installed."""
+
+
+class CacheError(EvaluationError, ValueError):
+    """A cache of answers was filled by another model or under other settings, or does not say by which."""
 
 
 class ResultsError(EvaluationError, ValueError):

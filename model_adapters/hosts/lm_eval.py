@@ -49,6 +49,11 @@ def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator
     return map(make_disjoint_window, windows)
 
 
+def answers_in(hook: Any) -> Any | None:
+    """The database of ``--use_cache`` behind a cache hook: a SqliteDict; None where there is no cache."""
+    return getattr(hook, "dbdict", None)
+
+
 _TASK = "lm_eval.api.task:ConfigurableTask"
 _HFLM = "lm_eval.models.huggingface:HFLM"
 
@@ -101,5 +106,6 @@ LEANS = (
         ("rank", "limit", "world_size", "samples"),
     ),
     Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
+    Lean("lm_eval.api.model:LM.set_cache_hook", "lm.trie_lm checks the cache in it", ("cache_hook",)),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
 )

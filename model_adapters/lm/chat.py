@@ -98,6 +98,11 @@ class ChatForm:
         self._note(conversation, "dropped")
         return text
 
+    @property
+    def system_text(self) -> str:
+        """Where a system text goes."""
+        return self._system_text
+
     def layout(self, context: str, doc: Mapping[str, Any]) -> ShotLayout | None:
         """Where the shots of a rendered context are, or None if it was not rendered here or has no shots to drop."""
         conversation = self._rendered.get(context)

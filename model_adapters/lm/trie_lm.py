@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from ..baichuan.quantized import describe_quantization
 from ..errors import OptionError, RequestError, UnsupportedModelError
-from ..hosts.lm_eval import rolling_windows
+from ..hosts.lm_eval import answers_in, rolling_windows
 from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
+from .cache_fingerprint import check_cache, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
@@ -298,6 +299,32 @@ class TrieLM(HFLM):
             totals.append(sum(logprob for logprob, _ in islice(scores, count)))
             self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Takes the cache of ``--use_cache``, once it is sure that it answers for this model and these settings.
+
+        Raises:
+            CacheError: It was filled by another model or under other settings, or does not say by which.
+        """
+        answers = answers_in(cache_hook)
+        if answers is not None:
+            check_cache(answers, fingerprint(self), answers.filename)
+        super().set_cache_hook(cache_hook)
+
+    @property
+    def label_override(self) -> str | None:
+        """The label encoding that was asked for instead of what each task publishes."""
+        return self._label_override
+
+    @property
+    def system_text(self) -> str:
+        """Where a system text goes in the chat form."""
+        return self._chat.system_text
+
+    @property
+    def scored_by_trie(self) -> bool:
+        """Whether the token trie scores; otherwise lm-eval's own batches do."""
+        return self._scorer is not None
 
     def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
         """The text of a conversation in the model's own chat form (see `chat.ChatForm.render`)."""

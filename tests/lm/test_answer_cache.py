@@ -1,0 +1,134 @@
+"""``--use_cache``: answers of earlier runs, and only to the question that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
+
+from lm_eval_baichuan.model_adapters.errors import CacheError
+from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
+from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of lm-eval's and of the libraries it uses
+
+baichuan = partial(BaichuanLM, device="cpu")
+Write = Callable[..., str]
+Ask = Callable[..., list[tuple[float, bool]]]
+SHOTS = ["What is your name? A\n", "A. one B. two C. three D. four\n", "What is A? B\n"]
+WAYS_OUT = "Give --use_cache another path, or delete the file"
+
+
+def questions(count: int = 6, **doc: Any) -> list[Instance]:
+    """Questions of four labels with shots that can be dropped."""
+    made = []
+    for number in range(count):
+        question = f"What is {'name ' * number}? "
+        fields = {
+            "description_length": 0,
+            "shot_lengths": list(map(len, SHOTS)),
+            "question_length": len(question),
+            "drop_shots": "last",
+            "label_tokens": "isolated",
+            **doc,
+        }
+        made += [
+            Instance("loglikelihood", fields, ("".join(SHOTS) + question, label), i, ("some_task", number, 1))
+            for i, label in enumerate("ABCD")
+        ]
+    return made
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Ask:
+    """Asks a model behind the one cache of the test."""
+
+    def run(lm: Any, requests: list[Instance] | None = None) -> list[tuple[float, bool]]:
+        cached = CachingLM(lm, str(tmp_path / "cache.db"))
+        try:
+            answers: list[tuple[float, bool]] = cached.loglikelihood(questions() if requests is None else requests)
+            return answers
+        finally:
+            cached.dbdict.close()
+
+    return run
+
+
+def test_the_same_model_is_answered_from_its_cache(write_checkpoint: Write, ask: Ask) -> None:
+    folder = write_checkpoint()
+    first = ask(baichuan(folder))
+    again = baichuan(folder)
+    again._loglikelihood_tokens = lambda *_: pytest.fail("scored anew")  # type: ignore[method-assign]
+    assert ask(again) == first
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"dtype": "bfloat16"}, "dtype was 'float32', is 'bfloat16'"),
+        ({"max_length": 40}, "max_length was 512, is 40"),
+        ({"label_tokens": "bare"}, "label_tokens was None, is 'bare'"),
+        ({"trie": False}, "scorer was 'token trie', is 'lm-eval batches'"),
+        ({"norm_head": True}, "config.norm_head was False, is True"),
+        ({"system_text": "drop"}, "system_text was 'own', is 'drop'"),
+    ],
+)
+def test_another_setting_stops_and_names_both_values(
+    write_checkpoint: Write, ask: Ask, options: dict[str, Any], named: str
+) -> None:
+    folder = write_checkpoint()
+    ask(baichuan(folder, dtype="float32"))
+    with pytest.raises(CacheError, match=WAYS_OUT) as stopped:
+        ask(baichuan(folder, **{"dtype": "float32", **options}))
+    assert named in str(stopped.value)
+
+
+def test_one_other_number_in_the_weights_stops(write_checkpoint: Write, ask: Ask) -> None:
+    folder = write_checkpoint()
+    ask(baichuan(folder))
+    other = baichuan(folder)
+    with torch.no_grad():
+        next(other.model.parameters())[3, 5] += 0.5
+    with pytest.raises(CacheError, match="weights was '[0-9a-f]{16}', is '[0-9a-f]{16}'"):
+        ask(other)
+
+
+def test_the_folder_name_and_the_time_of_its_files_are_no_difference(write_checkpoint: Write, ask: Ask) -> None:
+    first = ask(baichuan(write_checkpoint(name="one")))
+    assert ask(baichuan(write_checkpoint(name="two"))) == first
+
+
+def test_an_adapter_stops(write_checkpoint: Write, ask: Ask, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    folder = write_checkpoint()
+    lm = baichuan(folder)
+    ask(lm)
+    options = peft.LoraConfig(r=2, target_modules=["W_pack"], init_lora_weights=False)
+    peft.get_peft_model(lm.model, options).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(CacheError, match="adapter was None, is '[0-9a-f]{16}'"):
+        ask(baichuan(folder, peft=str(tmp_path / "adapter")))
+
+
+def test_a_filled_cache_that_does_not_say_what_filled_it_stops(
+    write_checkpoint: Write, ask: Ask, tmp_path: Path
+) -> None:
+    with_nothing_said = CachingLM(SimpleNamespace(set_cache_hook=lambda _: None), str(tmp_path / "cache.db"))
+    with_nothing_said.dbdict["0" * 64] = (-1.0, True)
+    with_nothing_said.dbdict.close()
+    with pytest.raises(CacheError, match="holds 1 answers but not what computed them.*" + WAYS_OUT):
+        ask(baichuan(write_checkpoint()))
+
+
+def test_hf_trie_checks_as_well(write_checkpoint: Write, ask: Ask) -> None:
+    loaded = baichuan(write_checkpoint())
+    first = ask(TrieLM(loaded.model, device="cpu", tokenizer=loaded.tokenizer))
+    assert ask(TrieLM(loaded.model, device="cpu", tokenizer=loaded.tokenizer)) == first
+    with pytest.raises(CacheError, match="max_length was 512, is 100"):
+        ask(TrieLM(loaded.model, device="cpu", tokenizer=loaded.tokenizer, max_length=100))
