@@ -54,6 +54,32 @@ def answers_in(hook: Any) -> Any | None:
     return getattr(hook, "dbdict", None)
 
 
+def remembered(hook: Any, request_type: str, key: Sequence[Any]) -> Any | None:
+    """The answer that a cache hook's `add_partial` was given under `key`; None without one, or without a cache."""
+    from lm_eval.api.model import hash_args
+
+    answers = answers_in(hook)
+    return None if answers is None else answers.get(hash_args(request_type, key))
+
+
+def look_up_in_the_model() -> None:
+    """Lets `CachingLM` pass all log-likelihood requests on to a model whose `looks_up_answers` is true.
+
+    Otherwise it looks up answers by the requests' text, and shows the model only requests that it has none for.
+    """
+    from lm_eval.api.model import CachingLM
+
+    if "loglikelihood" in vars(CachingLM):
+        return
+
+    def loglikelihood(self: Any, requests: list[Any]) -> Any:
+        if getattr(self.lm, "looks_up_answers", False):
+            return self.lm.loglikelihood(requests)
+        return CachingLM.__getattr__(self, "loglikelihood")(requests)
+
+    CachingLM.loglikelihood = loglikelihood
+
+
 _TASK = "lm_eval.api.task:ConfigurableTask"
 _HFLM = "lm_eval.models.huggingface:HFLM"
 
@@ -107,5 +133,8 @@ LEANS = (
     ),
     Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
     Lean("lm_eval.api.model:LM.set_cache_hook", "lm.trie_lm checks the cache in it", ("cache_hook",)),
+    Lean("lm_eval.api.model:CacheHook.add_partial", "lm.trie_lm keeps answers by it", ("attr", "req", "res")),
+    Lean("lm_eval.api.model:hash_args", "lm.trie_lm looks answers up by it", ("attr", "args")),
+    Lean("lm_eval.api.model:CachingLM.__getattr__", "lm.trie_lm has it pass requests on to the model", ("attr",)),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
 )

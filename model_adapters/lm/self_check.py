@@ -24,7 +24,8 @@ SWITCHED_OFF = "switched off by self_check=false"
 NOT_NEEDED = "not needed: lm-eval's own batches scored"
 NO_MEMORY = "not possible: one request at a time ran out of memory"
 
-Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
+Key = tuple[str, str, list[int], list[int]]
+Encoded = tuple[Key | None, list[int], list[int]]
 
 
 class SelfCheck:

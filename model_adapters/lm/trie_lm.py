@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..baichuan.quantized import describe_quantization
 from ..errors import OptionError, RequestError, UnsupportedModelError
-from ..hosts.lm_eval import answers_in, rolling_windows
+from ..hosts.lm_eval import answers_in, look_up_in_the_model, remembered, rolling_windows
 from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
@@ -35,7 +35,10 @@ from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
 
-Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
+Key = tuple[str, str, list[int], list[int]]
+"""Under which the cache has an answer: the request's texts, and the token ids that they became."""
+Encoded = tuple[Key | None, list[int], list[int]]
+"""The key, or None for what has none of its own; token ids of the context and of the continuation."""
 
 
 class TrieLM(HFLM):
@@ -61,6 +64,8 @@ class TrieLM(HFLM):
 
     RESULTS_KEY = "hf_trie"
     """Under which name the results hold what `get_model_info` adds."""
+    looks_up_answers = True
+    """Whether `loglikelihood` itself looks answers up in the cache: the results tell of remembered answers too."""
 
     def __init__(
         self,
@@ -146,10 +151,23 @@ class TrieLM(HFLM):
         ]
         for warning in self._facts.warnings():
             logger.warning(warning)
-        answers = self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm)
+        answers = self._remembered_or_scored(encoded, disable_tqdm)
         self._count_tokens(requests, encoded)
         for warning in self._facts.count_ties(requests, answers):
             logger.warning(warning)
+        return answers
+
+    def _remembered_or_scored(self, encoded: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
+        """Takes answers from the cache where it has any for just these token ids, and scores the other requests."""
+        known = [remembered(self.cache_hook, "loglikelihood", key or ()) for key, *_ in encoded]
+        unknown = [request for request, answer in zip(encoded, known, strict=True) if answer is None]
+        if len(unknown) < len(encoded):
+            logger.info("%d of %d answers are taken from the cache.", len(encoded) - len(unknown), len(encoded))
+        scored = iter(self._loglikelihood_tokens(unknown, disable_tqdm=disable_tqdm) if unknown else ())
+        answers = [next(scored) if answer is None else answer for answer in known]
+        cache = answers_in(self.cache_hook)
+        if cache is not None:
+            cache.commit()
         return answers
 
     def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
@@ -180,7 +198,7 @@ class TrieLM(HFLM):
 
     def _encode(self, request: Instance, fitted: dict[str, tuple[str, list[int]]]) -> Encoded:
         """Turns one request into token ids; `fitted` remembers each context's text and ids after shortening."""
-        key = context, continuation = request.args
+        context, continuation = request.args
         task = request.task_name or "unnamed"
         doc = request.doc if isinstance(request.doc, dict) else {}
         encoding = self._label_encoding(doc, task)
@@ -203,7 +221,7 @@ class TrieLM(HFLM):
         if len(context_ids) > window:
             self._facts.truncated[task].add(request.doc_id)
             context_ids = context_ids[-window:]
-        return key, context_ids, continuation_ids
+        return (*request.args, context_ids, continuation_ids), context_ids, continuation_ids
 
     def _label_encoding(self, doc: dict[str, Any], task: str) -> str:
         published = doc.get("label_tokens")
@@ -309,6 +327,7 @@ class TrieLM(HFLM):
         answers = answers_in(cache_hook)
         if answers is not None:
             check_cache(answers, fingerprint(self), answers.filename)
+            look_up_in_the_model()
         super().set_cache_hook(cache_hook)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import CachingLM
+from lm_eval.api.model import CacheHook, CachingLM
 
 from lm_eval_baichuan.model_adapters.errors import CacheError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
@@ -57,6 +57,7 @@ def ask(tmp_path: Path) -> Ask:
             return answers
         finally:
             cached.dbdict.close()
+            lm.cache_hook = CacheHook(None)
 
     return run
 
@@ -132,3 +133,61 @@ def test_hf_trie_checks_as_well(write_checkpoint: Write, ask: Ask) -> None:
     assert ask(TrieLM(loaded.model, device="cpu", tokenizer=loaded.tokenizer)) == first
     with pytest.raises(CacheError, match="max_length was 512, is 100"):
         ask(TrieLM(loaded.model, device="cpu", tokenizer=loaded.tokenizer, max_length=100))
+
+
+def near(some: list[tuple[float, bool]], others: list[tuple[float, bool]]) -> bool:
+    """Whether two lists of answers differ by rounding only: fewer requests together may be added up otherwise."""
+    return [greedy for _, greedy in some] == [greedy for _, greedy in others] and [
+        logprob for logprob, _ in some
+    ] == pytest.approx([logprob for logprob, _ in others], abs=1e-5)
+
+
+FACTS = ("label_tokens", "shortened_prompts", "truncated_prompts", "tokens_by_task", "ties")
+
+
+def facts(lm: TrieLM) -> dict[str, Any]:
+    """What the results say of the requests, whoever answered them."""
+    lm.barrier()
+    held = lm.get_model_info()[lm.RESULTS_KEY]
+    return {name: held[name] for name in FACTS}
+
+
+@pytest.mark.parametrize("trie", [True, False])
+def test_the_results_tell_of_remembered_requests_as_of_scored_ones(
+    write_checkpoint: Write, ask: Ask, trie: bool
+) -> None:
+    folder = write_checkpoint()
+    plain = baichuan(folder, max_length=20, trie=trie)
+    wanted = plain.loglikelihood(questions(), disable_tqdm=True)
+    told = facts(plain)
+    assert told["shortened_prompts"]["some_task"]["prompts"] == 6
+    ask(baichuan(folder, max_length=20, trie=trie), questions(3))  # a run that was stopped after half of its questions
+    for _ in range(2):  # one that goes on, and one whose answers are all there
+        resumed = baichuan(folder, max_length=20, trie=trie)
+        assert near(ask(resumed), wanted)
+        assert facts(resumed) == told
+
+
+def test_another_label_rule_of_a_task_is_scored_anew(write_checkpoint: Write, ask: Ask) -> None:
+    lm = baichuan(write_checkpoint())
+    before = ask(lm)
+    wanted = lm.loglikelihood(questions(label_tokens="joint"), disable_tqdm=True)
+    assert near(ask(lm, questions(label_tokens="joint")), wanted)
+    assert not near(before, wanted)
+
+
+def test_another_model_looks_up_as_lm_eval_does(write_checkpoint: Write, ask: Ask, tmp_path: Path) -> None:
+    lm = baichuan(write_checkpoint())
+    ask(lm)  # from here on lm-eval's class is ours in part
+
+    class Other(SimpleNamespace):
+        def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+            self.seen.append(len(requests))
+            return [(-1.0, False)] * len(requests)
+
+    other = Other(seen=[], set_cache_hook=lambda _: None)
+    cached = CachingLM(other, str(tmp_path / "other.db"))
+    assert cached.loglikelihood(questions(1)) == cached.loglikelihood(questions(1)) == [(-1.0, False)] * 4
+    cached.loglikelihood(questions(2))
+    cached.dbdict.close()
+    assert other.seen == [4, 4]

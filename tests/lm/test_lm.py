@@ -281,16 +281,18 @@ def test_a_loaded_model_can_be_passed(write_checkpoint: Write, instance: Make) -
 
 def test_answers_reach_the_cache_as_soon_as_known(write_checkpoint: Write, instance: Make) -> None:
     lm = BaichuanLM(write_checkpoint(), device="cpu", token_budget=8)
-    seen: list[tuple[str, tuple[str, str]]] = []
+    seen: list[tuple[str, tuple[Any, ...]]] = []
 
     class Hook:
-        def add_partial(self, kind: str, key: tuple[str, str], answer: tuple[float, bool]) -> None:
+        def add_partial(self, kind: str, key: tuple[Any, ...], answer: tuple[float, bool]) -> None:
             seen.append((kind, key))
 
     lm.set_cache_hook(Hook())
     requests = [instance(context, "A") for context in ("以下是", "中国", "法学")]
     lm.loglikelihood(requests, disable_tqdm=True)
-    assert sorted(seen) == sorted(("loglikelihood", request.args) for request in requests)
+    assert sorted(seen) == sorted(
+        ("loglikelihood", (*request.args, *lm._encode_pair(*request.args))) for request in requests
+    )
 
 
 def test_it_is_lm_evals_own_model_underneath(write_checkpoint: Write) -> None:
