@@ -123,13 +123,8 @@ LEANS = (
     ),
     Lean(
         f"{_TASK}.build_all_requests",
-        "tasks/*/utils.py override it, to see that cached requests are of this run's questions",
-        ("limit", "samples", "rank", "world_size", "cache_requests", "rewrite_requests_cache"),
-    ),
-    Lean(
-        f"{_TASK}.doc_iterator",
-        "tasks/*/utils.py compare cached requests with what it gives",
-        ("rank", "limit", "world_size", "samples"),
+        "tasks/*/utils.py override it, to build requests anew whatever is cached",
+        ("cache_requests",),
     ),
     Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
     Lean("lm_eval.api.model:LM.set_cache_hook", "lm.trie_lm checks the cache in it", ("cache_hook",)),

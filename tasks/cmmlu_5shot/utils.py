@@ -134,11 +134,7 @@ SEEDS = ("shots_seed", "split_seed")
 
 
 class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untyped
-    """A task that never asks another run's questions out of lm-eval's cache.
-
-    The cache of ``--cache_requests`` knows a task by its name alone, so it answers a run with another seed or over
-    other data with the prompts of the run before.
-    """
+    """A task whose requests are always of this run's questions and shots, in this run's form."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Set up the task from its YAML, in which ``class`` names this class and means nothing further."""
@@ -151,23 +147,17 @@ class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
         return []
 
     def build_all_requests(self, **options: Any) -> None:
-        """Build the requests, or take them from the cache where they hold the questions and shots of this run."""
-        super().build_all_requests(**options)
-        if not options.get("cache_requests"):
-            return
-        which = {
-            key: options[key]
-            for key in ("limit", "samples", "rank", "world_size")
-            if key in options
-        }
-        held = {request.doc_id: request.doc for request in self.instances}
-        if any(held.get(number) != doc for number, doc in self.doc_iterator(**which)):
-            logging.getLogger(__name__).warning(
-                "%s: the cached requests are of other questions or shots (another seed, other data). They are built "
-                "anew and replace those in the cache.",
+        """Build the requests anew, whatever lm-eval's cache holds.
+
+        The cache of ``--cache_requests`` knows a task by its name, so it answers another seed, other data or another
+        chat form with the prompts of the run before; and a model that never saw a conversation can't shorten it.
+        """
+        if options.get("cache_requests"):
+            logging.getLogger(__name__).info(
+                "%s: --cache_requests has no effect; the requests are built anew.",
                 self.config.task,
             )
-            super().build_all_requests(**{**options, "rewrite_requests_cache": True})
+        super().build_all_requests(**{**options, "cache_requests": False})
 
 
 class ShotsOfQuestion(ContextSampler):  # type: ignore[misc]  # lm-eval is untyped

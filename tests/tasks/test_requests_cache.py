@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.api.task import ConfigurableTask
 from small_data import write_small_data
 
 Load = Callable[..., dict[str, Any]]
@@ -25,9 +26,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ask(request: pytest.FixtureRequest, small_data: Path, load: Load) -> Callable[..., Any]:
     """Build a task's requests, through the cache unless told otherwise, and return them."""
 
-    def build(*, cached: bool = True, options: dict[str, Any] | None = None, **metadata: Any) -> list[Any]:
+    def build(
+        *, cached: bool = True, options: dict[str, Any] | None = None, as_lm_eval: bool = False, **metadata: Any
+    ) -> list[Any]:
         (task,) = load(request.param, **{"data_dir": str(small_data), "own_data": True, **metadata}).values()
-        task.build_all_requests(cache_requests=cached, **(options or {}))
+        build_requests = partial(ConfigurableTask.build_all_requests, task) if as_lm_eval else task.build_all_requests
+        build_requests(cache_requests=cached, **(options or {}))
         return [(instance.doc_id, instance.args) for instance in task.instances]
 
     return build
@@ -40,22 +44,28 @@ def test_a_seed_is_not_answered_from_the_cache_of_another(ask: Callable[..., Any
     assert [ask(**seeds) for seeds in runs] == wanted
 
 
-def test_the_cache_serves_the_same_seed_again(
-    ask: Callable[..., Any], cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = ask(shots_seed=1)
-    (file,) = cache.iterdir()
-    monkeypatch.setattr("lm_eval.api.task.save_to_cache", lambda **_: pytest.fail("built anew"))
-    assert ask(shots_seed=1) == first
-    assert ask(shots_seed=1, options={"limit": 2}) == first[:8]
-    monkeypatch.undo()
+def test_a_cache_that_lm_eval_itself_filled_is_not_read(ask: Callable[..., Any]) -> None:
+    wanted = ask(cached=False)
+    filled = ask(shots_seed=1, as_lm_eval=True)
+    assert ask(as_lm_eval=True) == filled != wanted  # lm-eval's own way gives the prompts of another seed
+    assert ask() == wanted
 
 
-def test_a_rebuild_is_said(ask: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> None:
-    ask()
-    logging.disable(logging.NOTSET)
-    ask(shots_seed=1)
-    assert "the cached requests are of other questions or shots" in caplog.text
+def test_another_chat_form_is_not_answered_from_the_cache(ask: Callable[..., Any]) -> None:
+    def rendered(form: str) -> dict[str, Any]:
+        seen = []
+
+        def render(history: list[dict[str, str]], **_: Any) -> str:
+            seen.append(history)
+            return "".join(f"{form}{message['content']}" for message in history)
+
+        options = {"apply_chat_template": True, "fewshot_as_multiturn": True, "tokenizer_name": "folder"}
+        return {"asked": ask(options={**options, "chat_template": render}), "seen": len(seen)}
+
+    first, second, again = rendered("<user>"), rendered("[user]"), rendered("<user>")
+    assert first["asked"] != second["asked"]
+    assert first == again  # the model sees each conversation every time: it can drop shots of one that is too long
+    assert again["seen"]
 
 
 @pytest.mark.parametrize("ask", TASKS[:4], indirect=True)
