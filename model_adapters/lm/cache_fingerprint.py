@@ -58,8 +58,8 @@ def fingerprint(lm: Any) -> dict[str, Any]:
         "max_gen_toks": lm.max_gen_toks,
         "label_tokens": lm.label_override,
         "system_text": lm.system_text,
-        "chat template": _digest(getattr(tokenizer, "chat_template", None)),
-        "tokenizer": _digest([sorted(tokenizer.get_vocab().items()), spelled and spelled.to_str()]),
+        "chat template": digest(getattr(tokenizer, "chat_template", None)),
+        "tokenizer": digest([sorted(tokenizer.get_vocab().items()), spelled and spelled.to_str()]),
         "add_bos_token": lm.add_bos_token,
         "prefix token": lm.prefix_token_id,
         **{f"config.{name}": value for name, value in sorted(config.items()) if name not in _NO_SCORE},
@@ -141,10 +141,11 @@ def _adapter(model: Any) -> Any:
         for name, value in config.items():
             if isinstance(value, (set, frozenset)):
                 config[name] = sorted(value)
-    return _digest(held)
+    return digest(held)
 
 
-def _digest(value: Any) -> str | None:
+def digest(value: Any) -> str | None:
+    """A short hash of what JSON or a text can hold; None of None."""
     if value is None:
         return None
     text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)

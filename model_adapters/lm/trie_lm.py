@@ -23,7 +23,7 @@ from ..hosts.lm_eval import answers_in, look_up_in_the_model, remembered, rollin
 from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
-from .cache_fingerprint import check_cache, fingerprint
+from .cache_fingerprint import check_cache, digest, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
@@ -329,6 +329,12 @@ class TrieLM(HFLM):
             check_cache(answers, fingerprint(self), answers.filename)
             look_up_in_the_model()
         super().set_cache_hook(cache_hook)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """By which ``--cache_requests`` knows the chat form of the requests it holds."""
+        form = [self.tokenizer.chat_template, self.system_text, self.chat_template_args]
+        return f"{super().tokenizer_name}-{digest(form)}"
 
     @property
     def label_override(self) -> str | None:

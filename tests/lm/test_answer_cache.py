@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, CachingLM
+from lm_eval.tasks import TaskManager
 
+from lm_eval_baichuan import tasks
 from lm_eval_baichuan.model_adapters.errors import CacheError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
@@ -191,3 +194,38 @@ def test_another_model_looks_up_as_lm_eval_does(write_checkpoint: Write, ask: As
     cached.loglikelihood(questions(2))
     cached.dbdict.close()
     assert other.seen == [4, 4]
+
+
+def test_cached_requests_are_known_by_the_chat_form(write_checkpoint: Write) -> None:
+    folder = write_checkpoint()
+    lms = [baichuan(folder), baichuan(folder), baichuan(folder, system_text="drop"), baichuan(folder)]
+    lms[3].tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    names = [lm.tokenizer_name for lm in lms]
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
+def test_the_demo_is_never_given_the_score_of_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)  # describes the machine, slowly
+    folder = str(Path(tasks.__path__[0]) / "demo_5shot")
+    manager = TaskManager(include_path=folder, include_defaults=False)
+
+    def run(model: str = "demo", **options: Any) -> tuple[dict[str, float], dict[str, Any]]:
+        arguments = {"pretrained": model, "dtype": "float32", **options}
+        results: Any = simple_evaluate(
+            model=baichuan(**arguments),
+            tasks=["demo_5shot_nature", "demo_5shot_geography"],
+            task_manager=manager,
+            limit=4,
+            use_cache=str(tmp_path / "answers"),
+            bootstrap_iters=0,
+        )
+        told = results["config"]["baichuan"]
+        scores = {name: values["acc,none"] for name, values in results["results"].items()}
+        return scores, {name: told[name] for name in FACTS}
+
+    first = run()
+    assert run() == first
+    for other in ({"model": "demo-alibi"}, {"dtype": "bfloat16"}, {"max_length": 120}):
+        with pytest.raises(CacheError, match=WAYS_OUT):
+            run(**other)
