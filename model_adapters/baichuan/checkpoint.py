@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from .tokenizer_files import TOKENIZER_FILES
 from .weight_files import AUTO_GPTQ_SETTINGS, WEIGHT_FILES, find_weights
 
 HUB_ARGUMENTS = ("revision", "subfolder", "token", "cache_dir", "local_files_only", "force_download")
@@ -16,13 +17,7 @@ _SETTINGS = (
     "config.json",
     "generation_config.json",
     AUTO_GPTQ_SETTINGS,
-    "tokenizer.model",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.json",
-    "chat_template.jinja",
+    *TOKENIZER_FILES,
     "modeling_*.py",
 )
 

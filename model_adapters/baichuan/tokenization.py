@@ -16,12 +16,13 @@ from typing import Any
 import sentencepiece
 from transformers import AddedToken, BatchEncoding, SentencePieceBackend
 
+from ..errors import TokenizerError
 from .added_tokens import added_tokens
 from .chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
+from .checkpoint import HUB_ARGUMENTS
 from .sentencepiece_model import load_pieces
-from .tokenizer_files import ADDED, CONFIG, FAST, SPECIALS, check_processor_options, read_tokenizer_files
+from .tokenizer_files import TOKENIZER_FILES, check_processor_options, read_tokenizer_files
 
-_HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision")
 _IGNORED_ARGUMENTS = ("trust_remote_code", "use_fast", "proxies", "config")
 
 
@@ -104,8 +105,8 @@ class BaichuanTokenizer(SentencePieceBackend):
         Raises:
             TokenizerError: A file is missing or damaged, or asks for other ids than sentencepiece's.
         """
-        hub = {name: kwargs.pop(name) for name in _HUB_ARGUMENTS if name in kwargs}
-        subfolder = kwargs.pop("subfolder", None) or ""
+        hub = {name: kwargs.pop(name) for name in HUB_ARGUMENTS if name in kwargs}
+        subfolder = hub.pop("subfolder", None) or ""
         # Transformers' Auto classes hand on more than concerns a tokenizer.
         kwargs = {name: kwargs[name] for name in kwargs if name not in _IGNORED_ARGUMENTS and name[:1] != "_"}
         folder = Path(pretrained_model_name_or_path)
@@ -162,6 +163,12 @@ class BaichuanTokenizer(SentencePieceBackend):
         text, run = [], []
         for token in [token_ids] if isinstance(token_ids, int) else token_ids:
             if token not in specials and token not in self._added_tokens_decoder:
+                if not 0 <= token < len(self.sp_model):
+                    raise TokenizerError(
+                        f"Token {int(token)} has no text: {self.vocab_file} has {len(self.sp_model)} pieces, and "
+                        "no token was added under that number. The model generated from a row of its embedding that "
+                        "the vocabulary does not use; check that model and tokenizer belong together."
+                    )
                 run.append(int(token))
                 continue
             text.append(self.sp_model.decode(run))
@@ -184,8 +191,7 @@ def _download(repository: str, subfolder: str, hub: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
     prefix = f"{subfolder}/" if subfolder else ""
-    names = ("tokenizer.model", CONFIG, SPECIALS, ADDED, FAST, "chat_template.*", "additional_chat_templates/*")
-    return Path(snapshot_download(repository, allow_patterns=[prefix + name for name in names], **hub))
+    return Path(snapshot_download(repository, allow_patterns=[prefix + name for name in TOKENIZER_FILES], **hub))
 
 
 def _special(

@@ -25,6 +25,8 @@ CONFIG, SPECIALS, ADDED, FAST = (
     "added_tokens.json",
     "tokenizer.json",
 )
+TOKENIZER_FILES = ("tokenizer.model", CONFIG, SPECIALS, ADDED, FAST, "chat_template.*", "additional_chat_templates/*")
+"""Patterns of all files that a tokenizer is read from."""
 NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _LISTS_OF_TOKENS = ("extra_special_tokens", "additional_special_tokens")
 _FLAGS = ("lstrip", "rstrip", "single_word", "normalized", "special")

@@ -31,6 +31,8 @@ class RunFacts:
         scores_verified: How far the trie and the model's own forward pass were apart, where that was looked at.
         generation_verified: The same of generating with and without the KV cache.
         unverified: Why scores were not verified.
+        remembered: Answers that came from the cache; all else here counts their requests too, but for `tokens_sent`,
+            `tokens_run` and what was verified.
     """
 
     label_encodings: dict[str, set[str]] = field(default_factory=partial(defaultdict, set))
@@ -44,6 +46,7 @@ class RunFacts:
     scores_verified: Certificate | None = None
     generation_verified: Certificate | None = None
     unverified: str | None = None
+    remembered: int = 0
 
     @classmethod
     def sum(cls, parts: Iterable[RunFacts]) -> RunFacts:
@@ -54,18 +57,16 @@ class RunFacts:
                 total.label_encodings[encoding] |= tasks
             for task, losses in part.shortened.items():
                 total.shortened[task] += losses
-            for task, documents in part.truncated.items():
-                total.truncated[task] |= documents
+            for documents_of in ("truncated", "ties", "ranked"):
+                for task, documents in getattr(part, documents_of).items():
+                    getattr(total, documents_of)[task] |= documents
             total.tokens_sent += part.tokens_sent
             total.tokens_run += part.tokens_run
             total.add_tokens(part.tokens_by_task)
-            for task, documents in part.ties.items():
-                total.ties[task] |= documents
-            for task, documents in part.ranked.items():
-                total.ranked[task] |= documents
             total.scores_verified = joined(total.scores_verified, part.scores_verified)
             total.generation_verified = joined(total.generation_verified, part.generation_verified)
             total.unverified = total.unverified or part.unverified
+            total.remembered += part.remembered
         return total
 
     def add_tokens(self, by_task: Mapping[str, TaskTokens]) -> None:
@@ -145,6 +146,7 @@ class RunFacts:
                 task: {"questions": len(self.ties.get(task, ())), "of": len(documents)}
                 for task, documents in sorted(self.ranked.items())
             },
+            "remembered_answers": self.remembered,
             "verified": self._verified(),
         }
 

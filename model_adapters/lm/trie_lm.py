@@ -161,6 +161,7 @@ class TrieLM(HFLM):
         """Takes answers from the cache where it has any for just these token ids, and scores the other requests."""
         known = [remembered(self.cache_hook, "loglikelihood", key or ()) for key, *_ in encoded]
         unknown = [request for request, answer in zip(encoded, known, strict=True) if answer is None]
+        self._facts.remembered += len(encoded) - len(unknown)
         if len(unknown) < len(encoded):
             logger.info("%d of %d answers are taken from the cache.", len(encoded) - len(unknown), len(encoded))
         scored = iter(self._loglikelihood_tokens(unknown, disable_tqdm=disable_tqdm) if unknown else ())

@@ -1,6 +1,5 @@
 """TrieScorer: log-likelihoods of many requests, every distinct token run once."""
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -28,8 +27,6 @@ from .trie.build import TokenIds
 AttentionKind = Literal["blockwise", "dense", "flex"]
 
 _KINDS = get_args(AttentionKind)
-
-logger = logging.getLogger(__name__)
 
 
 class Score(NamedTuple):

@@ -174,3 +174,13 @@ def test_missing_or_damaged_model_file(small_tokenizer: Path, tmp_path: Path) ->
     (tmp_path / "tokenizer.model").write_bytes(small_tokenizer.read_bytes()[:100])
     with pytest.raises(TokenizerError, match="not a readable sentencepiece model"):
         BaichuanTokenizer(vocab_file=str(tmp_path / "tokenizer.model"))
+
+
+def test_an_id_that_the_vocabulary_does_not_have_is_named(small_tokenizer: Path) -> None:
+    tokenizer = BaichuanTokenizer(str(small_tokenizer))
+    beyond = len(tokenizer)
+    for ids in ([beyond], [3, beyond, 4]):
+        with pytest.raises(TokenizerError, match=f"Token {beyond} has no text: .* has {beyond} pieces"):
+            tokenizer.decode(ids)
+    tokenizer.add_tokens(["<new>"])
+    assert tokenizer.decode([beyond]) == "<new>"

@@ -159,15 +159,19 @@ def test_other_models_are_judged_by_the_window_that_lm_eval_records(
     assert ("whether long prompts were cut is not recorded for this kind of model" in line.notes) != blocked
 
 
-def test_answers_from_a_cache_are_noted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("counted", [False, True])
+def test_answers_from_a_cache_are_noted_where_the_facts_leave_them_out(tmp_path: Path, counted: bool) -> None:
     average(tmp_path, "mmlu_5shot")
     (path,) = tmp_path.glob("results_*.json")
     data = json.loads(path.read_text(encoding="utf-8"))
     data["config"]["use_cache"] = "cache/mmlu"
+    if counted:
+        data["config"].setdefault("baichuan", {})["remembered_answers"] = 4
     path.write_text(json.dumps(data), encoding="utf-8")
     (run,) = read_runs([path])
     (line, *_) = compare(run, None, PUBLISHED, 0.95).lines
-    assert "what is recorded of the run leaves out answers that came from --use_cache" in line.notes
+    told = "what is recorded of the run leaves out answers that came from --use_cache" in line.notes
+    assert told != counted
 
 
 def test_what_the_adapter_counts_is_what_is_read(tmp_path: Path) -> None:
