@@ -25,7 +25,9 @@ NOT_NEEDED = "not needed: lm-eval's own batches scored"
 NO_MEMORY = "not possible: one request at a time ran out of memory"
 
 Key = tuple[str, str, list[int], list[int]]
+"""Under which the cache has an answer: the request's texts, and the token ids that they became."""
 Encoded = tuple[Key | None, list[int], list[int]]
+"""The key, or None for what has none of its own; token ids of the context and of the continuation."""
 
 
 class SelfCheck:

@@ -30,15 +30,10 @@ from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
-from .self_check import SelfCheck
+from .self_check import Encoded, SelfCheck
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, str, list[int], list[int]]
-"""Under which the cache has an answer: the request's texts, and the token ids that they became."""
-Encoded = tuple[Key | None, list[int], list[int]]
-"""The key, or None for what has none of its own; token ids of the context and of the continuation."""
 
 
 class TrieLM(HFLM):
