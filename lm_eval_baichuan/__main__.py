@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .registration import add_task_directories, register_models
+from .registration import complete_task_manager, register_models
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     from lm_eval.__main__ import cli_evaluate
 
     register_models()
-    add_task_directories()
+    complete_task_manager()
     cli_evaluate()
 
 

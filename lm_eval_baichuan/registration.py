@@ -3,7 +3,7 @@
 There are three kinds of lm-eval: releases up to 0.4.13 discover no plugins, later ones discover models, and discovering
 tasks too is proposed. So there is one function for each half. Both read the entry points that ``pyproject.toml``
 declares, so a lm-eval that reads them itself sees exactly the same; each does nothing where lm-eval discovers its half,
-and nothing when called again.
+and nothing when called again. `complete_task_manager` also has lm-eval keep what it reads of the tasks' folders.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .model_adapters.hosts.lm_eval import model_registry, task_index
+from . import task_index as kept_index
+from .model_adapters.hosts.lm_eval import model_registry, reads_tasks, task_index
 
 DISTRIBUTION = "lm-eval-baichuan"
 
@@ -35,6 +36,23 @@ def register_models() -> None:
             # As text, not as EntryPoint: when the class then registers itself under the same name, lm-eval 0.4.13
             # lets it replace a text and takes anything else for a clash.
             registry.register(entry_point.name, target=f"{entry_point.module}:{entry_point.attr}")
+
+
+def complete_task_manager() -> None:
+    """Add this package's folders of tasks, and keep what lm-eval reads of them and of its own for the next command."""
+    keep_task_index()  # first, so that it sees the folders that the other adds
+    add_task_directories()
+
+
+def keep_task_index() -> None:
+    """Let lm-eval read its own tasks and this package's from disk where their files haven't changed."""
+    index = reads_tasks()
+    if index is None or kept_index.switched_off() or hasattr(index.TaskIndex.build, "kept_folders"):
+        return
+    if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod):
+        return  # another way of building it: nothing is kept
+    versions = {package: importlib.metadata.version(package) for package in ("lm_eval", "pyyaml", DISTRIBUTION)}
+    kept_index.remember_files(index, [Path(str(index.__file__)).parent, *_task_directories()], versions)
 
 
 def add_task_directories() -> None:

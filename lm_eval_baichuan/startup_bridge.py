@@ -21,7 +21,7 @@ SWITCH_OFF = "LM_EVAL_BAICHUAN_NO_BRIDGE"
 FOLLOWED = {
     # a module of lm-eval: the function of .registration that completes it
     "lm_eval.models": "register_models",
-    "lm_eval.tasks.manager": "add_task_directories",
+    "lm_eval.tasks.manager": "complete_task_manager",
 }
 
 

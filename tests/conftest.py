@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from own_deprecations import pytest_runtest_call, pytest_runtest_setup  # noqa: F401  (hooks of pytest)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run a folder of caches of its own, which the processes that it starts share."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="lm-eval-baichuan-tests-")
+        os.environ["XDG_CACHE_HOME"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -202,23 +202,27 @@ def examples_with_wrong_answers(q: Any, subject: Any, shots: list[Any], question
     return str(q.prompt(subject, wrong, question))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", [no_examples, examples_without_answers, examples_with_wrong_answers])
 def test_wrong_examples_cost_the_score(demo: Demo, scripts: SimpleNamespace, wrong: Callable[..., str]) -> None:
     assert demo.score(prompt=partial(wrong, scripts.questions)) <= CHANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["without_instruction", "with_spaces", "with_blank_lines"])
 def test_a_prompt_in_another_form_costs_the_score(demo: Demo, form: str) -> None:
     score = demo.score(prompt=getattr(demo.wrong_runs, form))
     assert (score <= CHANCE) == ((demo.positions, form) not in UNNOTICED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["both_ways", "starting_anew", "seeing_another"])
 def test_wrong_attention_costs_the_score(demo: Demo, way: str) -> None:
     score = demo.score(run=partial(getattr(demo.wrong_runs, way), demo.model))
     assert (score <= CHANCE) == ((demo.positions, way) not in UNNOTICED)
 
 
+@pytest.mark.slow
 def test_a_question_that_does_not_see_its_examples_costs_the_score(demo: Demo) -> None:
     def alone(rows: list[torch.Tensor], starts: list[int]) -> Any:
         ids, lengths = demo.wrong_runs.pad(rows)
@@ -246,6 +250,7 @@ def with_positions(
     return run
 
 
+@pytest.mark.slow
 def test_no_positions_cost_the_score(demo: Demo) -> None:
     assert demo.score(run=with_positions(demo, torch.zeros_like)) <= CHANCE
 
@@ -257,5 +262,6 @@ def test_wrong_slopes_cost_the_score(demo: Demo) -> None:
     assert demo.score(run=with_positions(demo, torch.clone, slopes)) <= CHANCE
 
 
+@pytest.mark.slow
 def test_a_mask_and_positions_of_ones_own_cost_nothing_when_they_are_right(demo: Demo) -> None:
     assert demo.score(run=with_positions(demo, torch.clone)) == demo.score()

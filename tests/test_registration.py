@@ -33,20 +33,23 @@ TASKS = Path(next(iter(importlib.util.find_spec("lm_eval_baichuan.tasks").submod
 GROUPS = sorted(folder.name for folder in TASKS.iterdir() if folder.is_dir() and list(folder.glob("*.yaml")))
 
 
-def run(*arguments: str, path: Path | None = None, bridge: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, path: Path | None = None, bridge: bool = True, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run Python in a fresh process, away from the source tree, with `path` in front of site-packages."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LM_EVAL_BAICHUAN_")}
     environment |= {"PYTHONPATH": str(path or ""), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     if not bridge:
         environment["LM_EVAL_BAICHUAN_NO_BRIDGE"] = "1"
+    environment |= variables
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd="/", timeout=300
     )
 
 
-def evaluate(code: str, path: Path | None = None, bridge: bool = True) -> str:
+def evaluate(code: str, path: Path | None = None, bridge: bool = True, **variables: str) -> str:
     """Run code in a fresh process and return what it printed; a failure is the test's."""
-    done = run("-c", code, path=path, bridge=bridge)
+    done = run("-c", code, path=path, bridge=bridge, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -217,6 +220,24 @@ def test_include_defaults_false_means_only_what_the_caller_names(small_lm_eval: 
         assert found == "False False 1"
 
 
+def test_what_lm_eval_read_is_kept_for_the_next_command(small_lm_eval: Path, tmp_path: Path) -> None:
+    code = """
+import lm_eval.tasks._index as index
+from lm_eval.tasks import TaskManager
+read, load = [], index.load_yaml
+index.load_yaml = lambda path, **options: read.append(path) or load(path, **options)
+names = list(TaskManager().task_index)
+print(len(read), len(names))
+"""
+    for file in (small_lm_eval / "lm_eval" / "tasks").rglob("*"):
+        os.utime(file, (1_600_000_000, 1_600_000_000))
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    (first, count), (second, same), (off, also) = (
+        evaluate(code, small_lm_eval, **environment, **more).split()
+        for more in ({}, {}, {"LM_EVAL_BAICHUAN_NO_TASK_INDEX": "1"})
+    )
+    assert int(first) == int(off) > 250 and int(second) < 10 and count == same == also
+
 def test_our_folder_as_include_path_is_not_scanned_twice(small_lm_eval: Path) -> None:
     done = run("-c", index_code(f"include_path={str(TASKS)!r}"), path=small_lm_eval)
     assert (done.returncode, "overrides existing task" in done.stderr) == (0, DISCOVERS_TASKS), done.stderr
@@ -336,6 +357,7 @@ def test_every_lm_eval_sees_our_models_and_tasks_once_and_we_stand_aside_where_i
     assert [line for line in seen["warned"] if "overrides" in line and str(theirs) not in line] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in POSSIBLE_HOSTS if kind != "none"])
 def test_without_the_bridge_a_lm_eval_sees_the_half_that_it_discovers(kind: str, theirs: Path, tmp_path: Path) -> None:
     discovers_tasks = HOSTS[kind][1]

@@ -35,6 +35,15 @@ def task_index() -> Any | None:
     return None if hasattr(manager, "discover_plugin_task_paths") else importlib.import_module(TASK_INDEX)
 
 
+def reads_tasks() -> Any | None:
+    """The module of `TaskIndex` where it reads a file by a `load_yaml` of its own; None where it does otherwise."""
+    try:
+        index = importlib.import_module(TASK_INDEX)
+    except ImportError:
+        return None
+    return index if hasattr(index, "load_yaml") and hasattr(index, "TaskIndex") else None
+
+
 def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator[tuple[list[int], list[int]]]:
     """Cuts a text's token ids into windows as lm-eval scores them: pairs of context and continuation ids.
 
@@ -115,6 +124,7 @@ LEANS = (
     Lean("lm_eval.utils:make_disjoint_window", "lm.trie_lm cuts whole texts by it", ("pair",)),
     Lean(f"{TASK_MANAGER}:TaskManager", "lm_eval_baichuan.registration asks its module what lm-eval discovers"),
     Lean(f"{TASK_INDEX}:TaskIndex.build", "lm_eval_baichuan.registration adds our tasks in it", ("paths",)),
+    Lean(f"{TASK_INDEX}:load_yaml", "lm_eval_baichuan.task_index stands in for it", ("path",)),
     Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
     Lean(
         "lm_eval.api.samplers:ContextSampler.sample",

@@ -76,6 +76,7 @@ def write_sharded(folder: Path, form: str, layers: int, hidden: int) -> int:
     return max(file.stat().st_size for file in folder.glob(f"*.{suffix}"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/self is Linux's")
 @pytest.mark.parametrize("form", ["bin", "safetensors"])
 def test_memory_while_loading_is_that_of_the_model(tmp_path: Path, form: str) -> None:

@@ -69,6 +69,7 @@ def test_known_vector(real: BaichuanTokenizer) -> None:
     assert len(real) == 64000
 
 
+@pytest.mark.slow
 def test_every_text_of_the_data_as_sentencepiece_does_it(
     real: BaichuanTokenizer, vocabulary: Path, data_dir: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_another_model_is_told_apart_by_its_label_tokens(dummy: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_overridden_label_tokens_and_a_limit_are_seen(evaluate: Evaluate, checkpoint: Path) -> None:
     arguments = f"pretrained={checkpoint},label_tokens=joint"
     model = ("--model", "baichuan", "--model_args", arguments, "--device", "cpu", "--limit", "2")
@@ -177,6 +178,7 @@ def test_real_runs_make_a_page(dummy: Path, baichuan: Path, tmp_path: Path, caps
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_whole_val_split_of_the_published_set(evaluate: Evaluate, data_dir: Path) -> None:
     folder = evaluate("real", "--model", "dummy", "--tasks", "ceval_5shot_val", "--log_samples", data=data_dir)
     right = by_hand(folder)

@@ -32,7 +32,7 @@ def vocabulary(data_dir: Path) -> Path:
     return data_dir / "tokenizer" / "baichuan-7b.tokenizer.model"
 
 
-@pytest.fixture(scope="module", params=["rope", "alibi"])
+@pytest.fixture(scope="module", params=["rope", pytest.param("alibi", marks=pytest.mark.slow)])
 def lm(request: pytest.FixtureRequest, vocabulary: Path, tmp_path_factory: pytest.TempPathFactory) -> BaichuanLM:
     """A random checkpoint with the real vocabulary, read through the adapter."""
     torch.manual_seed(11)
@@ -163,6 +163,7 @@ def test_cmmlu(lm: BaichuanLM, vocabulary: Path, data_dir: Path, monkeypatch: py
     assert asked >= 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["gaokao_5shot", "agieval_5shot"])
 def test_sets_whose_split_is_ours(
     lm: BaichuanLM, vocabulary: Path, data_dir: Path, group: str, request: pytest.FixtureRequest

@@ -66,7 +66,12 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
                 assert ours["results"][task][metric] == pytest.approx(value, rel=0 if exact else 1e-5), (task, metric)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+QUICK = ("llama", "gemma2", "gpt2", "deepseek_v3")
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+)
 def test_the_trie_scores_as_hf_does(evaluate: Evaluate, family: str) -> None:
     tokenizer = byte_level()
     model = tiny_model(family)

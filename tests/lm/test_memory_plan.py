@@ -92,6 +92,7 @@ def test_more_of_anything_needs_more(change: dict[str, Any]) -> None:
     assert working_set(sizes, Run(**{**settings, **change})) > working_set(sizes, Run(**settings))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads peaks from Linux's /proc")
 @pytest.mark.parametrize(
     ("dtype", "positions"),

@@ -96,6 +96,7 @@ def tasks(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("launcher", "family"), [("torchrun", "7b"), ("accelerate", "13b"), ("torchrun", "2-7b"), ("accelerate", "2-13b")]
 )
@@ -131,6 +132,7 @@ def test_two_cpu_processes_ask_each_question_once(
     assert facts_alone["tokens_run"] < facts["tokens_run"] < 2 * facts_alone["tokens_run"]
 
 
+@pytest.mark.slow
 def test_two_processes_share_every_layer(write_checkpoint: Write, instance: Make, tmp_path: Path) -> None:
     folders = [write_checkpoint(name=family, **config) for family, config in SPLIT_FAMILIES.items()]
     script = tmp_path / "rank.py"

@@ -18,6 +18,7 @@ def test_every_published_prompt_is_the_recorded_one(data_dir: Path) -> None:
     assert [name for name in recorded if found[name] != recorded[name]] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", golden_prompts.DRAWN)
 def test_every_prompt_with_drawn_shots_is_the_recorded_one(seeds: str, data_dir: Path) -> None:
     assert golden_prompts.drawn(data_dir, seeds) == GOLDEN[seeds]

@@ -63,6 +63,7 @@ def test_one_benchmark_with_the_means_of_the_logged_samples(group: str, small_da
     check_means(evaluate(group, data_dir=str(small_data), own_data=True), group)
 
 
+@pytest.mark.slow
 def test_the_real_questions_with_the_means_of_the_logged_samples(data_dir: Path, evaluate: Evaluate) -> None:
     results = evaluate("baichuan_5shot", data_dir=str(data_dir))
     check_means(results, "baichuan_5shot")

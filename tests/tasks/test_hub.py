@@ -45,6 +45,7 @@ def prompts(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_prompts_are_those_of_the_folder(
     small_data: Path, tmp_path: Path, load: Callable[..., dict[str, Any]]
 ) -> None:

@@ -64,7 +64,9 @@ print(json.dumps([len(names), len(groups), results["results"][whole]["acc,none"]
 """
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(
+    "folder", [pytest.param(name, marks=() if name == "ceval_5shot" else pytest.mark.slow) for name in FOLDERS]
+)
 def test_copied_into_lm_eval_it_works_without_this_package(folder: str, small_data: Path, tmp_path: Path) -> None:
     import lm_eval
 

@@ -56,6 +56,7 @@ def test_the_file_holds_what_the_model_chose(unanswered: Path, tmp_path: Path, e
         evaluate("ceval_5shot_submission", **metadata)
 
 
+@pytest.mark.slow
 def test_the_real_test_split_gives_12342_answers(data_dir: Path, tmp_path: Path, evaluate: Evaluate) -> None:
     target = tmp_path / "answers.json"
     results = evaluate("ceval_5shot_submission", data_dir=str(data_dir), submission=str(target))

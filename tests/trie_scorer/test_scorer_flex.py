@@ -30,7 +30,10 @@ def fresh_compiler() -> Iterator[None]:
 @needs_compiler
 # Words of PyTorch's compiler about itself, and about Python 3.13.0.
 @pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:Guards may run slower:RuntimeWarning")
-@pytest.mark.parametrize("family", ["baichuan2-7b", "baichuan1-13b", "llama-grouped"])
+@pytest.mark.parametrize(
+    "family",
+    ["baichuan1-13b", *(pytest.param(name, marks=pytest.mark.slow) for name in ("baichuan2-7b", "llama-grouped"))],
+)
 def test_flex_on_cpu(family: str) -> None:
     model = tiny_model(family)
     expected = score_one_by_one(model, ALL_AT_ONCE)
@@ -60,6 +63,7 @@ def test_flex_on_gpu(family: str, dtype: torch.dtype) -> None:
         tiny_model(family, dtype).to("cpu")
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
 @pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""Keeps on disk what lm-eval reads from its own folders of tasks, so that a command doesn't wait for it each time.
+
+lm-eval reads all of its YAML files, 14 000 of them, whenever it starts, to know which name stands in which file. What
+it reads is kept here as JSON, and taken from there as long as no file of the folder has changed by name, time or size.
+lm-eval still builds its index from that itself, so nothing else differs; loading a task reads its file anew anyhow.
+Folders of ``--include_path`` are always read.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+SWITCH_OFF = "LM_EVAL_BAICHUAN_NO_TASK_INDEX"
+"""Set to 1, this environment variable has lm-eval read all files each time, and keeps nothing."""
+
+SETTLED = 2.0
+"""Seconds. A folder with a younger change is not kept: another may follow that neither time nor size would show."""
+
+_log = logging.getLogger(__name__)
+
+
+def remember_files(index: Any, roots: Iterable[Path], versions: Mapping[str, str]) -> None:
+    """Let `TaskIndex.build` take the files of some folders from disk where they haven't changed.
+
+    Args:
+        index: lm-eval's module of `TaskIndex`, which reads a file by its `load_yaml`.
+        roots: the folders; all others are read as ever.
+        versions: what else the content depends on: the versions of the packages that read it.
+    """
+    build = index.TaskIndex.build
+    kept = {Path(root).resolve() for root in roots}
+
+    @functools.wraps(build)
+    def build_from_kept(paths: Iterable[Path], **options: Any) -> Any:
+        paths, load = list(paths), index.load_yaml
+        stores = {
+            Path(path): FolderOnDisk(Path(path), {**versions, "options": repr(sorted(options.items()))})
+            for path in paths
+            if Path(path).resolve() in kept
+        }
+        index.load_yaml = functools.partial(_load, load, stores)
+        try:
+            built = build(paths, **options)
+        finally:
+            index.load_yaml = load
+        for store in stores.values():
+            store.write()
+        return built
+
+    build_from_kept.kept_folders = kept  # type: ignore[attr-defined]
+    index.TaskIndex.build = staticmethod(build_from_kept)
+
+
+def _load(load: Any, stores: Mapping[Path, FolderOnDisk], path: Path, **options: Any) -> Any:
+    """Return a file's content from the store of the folder that it lies in, or have lm-eval read it."""
+    for root, store in stores.items():
+        if path.is_relative_to(root):
+            name = path.relative_to(root).as_posix()
+            if name not in store.files:
+                store.files[name] = load(path, **options)  # what fails is not kept, and fails again next time
+                store.grew = True
+            return store.files[name]
+    return load(path, **options)
+
+
+class FolderOnDisk:
+    """The contents of one folder's YAML files, as kept from an earlier run if they still hold.
+
+    Attributes:
+        files: what lm-eval read, by the file's name within the folder.
+        grew: whether something was added that is not on disk.
+    """
+
+    def __init__(self, root: Path, versions: Mapping[str, str]) -> None:
+        """Read what is kept of a folder; nothing if it is not there, damaged, or of another state of the folder."""
+        self.root, self.versions, self.grew = root, dict(versions), False
+        self.listing, self.newest = list_folder(root)
+        self.place = cache_folder() / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+        self.files: dict[str, dict[str, Any]] = self._read()
+
+    def _header(self) -> dict[str, Any]:
+        return {"folder": str(self.root), "listing": self.listing, **self.versions}
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            kept = json.loads(self.place.read_bytes())
+            if kept["header"] != self._header():
+                return {}
+            files = kept["files"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as problem:
+            _log.debug("reading all of %s: %s", self.root, problem)
+            return {}
+        right = isinstance(files, dict) and all(isinstance(content, dict) for content in files.values())
+        return files if right else {}
+
+    def write(self) -> None:
+        """Keep what was read, unless it is all there, or the folder changed meanwhile or a moment ago."""
+        if not self.grew or time.time() - self.newest < SETTLED or list_folder(self.root)[0] != self.listing:
+            return
+        files = {name: content for name, content in self.files.items() if _same_in_json(content)}
+        temporary = None
+        try:
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.place.parent, prefix=self.place.stem, suffix=".part")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump({"header": self._header(), "files": files}, file)
+            Path(temporary).replace(self.place)  # at once: another command sees the old content or the new
+        except OSError as problem:
+            _log.debug("%s is not kept: %s", self.root, problem)
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+
+
+def list_folder(root: Path) -> tuple[str, float]:
+    """Return a digest of all files' names, times and sizes below a folder, and the time of the newest, in seconds.
+
+    Python's files are left out: the index holds functions by name only.
+    """
+    digest, newest = hashlib.sha256(), 0.0
+    for name, status in _files(str(root), ""):
+        digest.update(f"{name}\0{status.st_mtime_ns}\0{status.st_size}\n".encode("utf-8", "surrogateescape"))
+        newest = max(newest, status.st_mtime)
+    return digest.hexdigest(), newest
+
+
+def _files(folder: str, inner: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield name and status of each file below a folder, in the order of names."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = f"{inner}{entry.name}"
+            if entry.is_dir():
+                if entry.name != "__pycache__":
+                    yield from _files(entry.path, f"{name}/")
+            elif not entry.name.endswith((".py", ".pyc")):
+                yield name, entry.stat()
+
+
+def cache_folder() -> Path:
+    """Return the folder that keeps the contents: ``lm-eval-baichuan`` in the user's folder of caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lm-eval-baichuan" / "task_index"
+
+
+def switched_off() -> bool:
+    """Whether the environment variable says that nothing is kept."""
+    return os.environ.get(SWITCH_OFF, "0") not in ("", "0")
+
+
+def _same_in_json(content: dict[str, Any]) -> bool:
+    """Whether JSON gives back what YAML gave: not so for dates, sets, or keys that are no text."""
+    try:
+        return _alike(content, json.loads(json.dumps(content)))
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are equal and of the same types, down to the last."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return _alike_all(one, other)
+    return bool(one == other)
+
+
+def _alike_all(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(map(_alike, some, others))

@@ -1,0 +1,220 @@
+"""What lm-eval reads of its folders of tasks is kept on disk, and never differs from what stands in the files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.tasks import _index as lm_eval_index
+
+from lm_eval_baichuan import task_index
+
+VERSIONS = {"lm_eval": "1"}
+LONG_AGO = 1_600_000_000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lm-eval-baichuan" / "task_index"
+
+
+def own_build() -> Callable[..., Any]:
+    """lm-eval's function, without what this package's start-up bridge put around it."""
+    build = lm_eval_index.TaskIndex.build
+    while hasattr(build, "__wrapped__"):
+        build = build.__wrapped__
+    return build
+
+
+class Kept:
+    """lm-eval's index over some folders, kept; and how many files lm-eval read itself."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch, self.read = monkeypatch, 0
+
+    def build(
+        self, *paths: Path, kept: tuple[Path, ...] | None = None, versions: Any = VERSIONS, **options: Any
+    ) -> Any:
+        original = lm_eval_index.load_yaml
+
+        def counting(*arguments: Any, **named: Any) -> Any:
+            self.read += 1
+            return original(*arguments, **named)
+
+        self.read = 0
+        with self.monkeypatch.context() as patch:
+            patch.setattr(lm_eval_index, "load_yaml", counting)
+            patch.setattr(lm_eval_index.TaskIndex, "build", staticmethod(own_build()))
+            task_index.remember_files(lm_eval_index, paths if kept is None else kept, versions)
+            return lm_eval_index.TaskIndex.build(list(paths), **options)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
+    return Kept(monkeypatch)
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file that looks as if it had been there for long."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    os.utime(file, (LONG_AGO, LONG_AGO))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "tasks"
+    put(root / "one.yaml", "task: one\ntag: [some, tag]\ninclude: inner/_shared\ndoc_to_text: !function utils.text\n")
+    put(root / "inner" / "_shared", "output_type: multiple_choice\nmetadata: {version: 1.0}\n")
+    put(root / "inner" / "two.yaml", "group: two\ntask: [one]\n")
+    put(root / "inner" / "no_dict.yaml", "[a, list]\n")
+    put(root / "inner" / "utils.py", "text = 1\n")
+    return root
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two indexes are equal to the types of their values and the order of their keys."""
+
+    def told(index: Any) -> str:
+        entries = {name: dataclasses.asdict(entry) for name, entry in index.items()}
+        return repr([(name, {**entry, "tags": sorted(entry["tags"])}) for name, entry in entries.items()])
+
+    return told(one) == told(other)
+
+
+def test_a_second_command_reads_no_file_and_finds_the_same(folder: Path, kept: Kept) -> None:
+    plain = own_build()([folder])
+    assert same(kept.build(folder), plain) and kept.read == 3
+    assert same(kept.build(folder), plain) and kept.read == 1  # the one that lm-eval skips as no dict
+    assert plain["one"].cfg["doc_to_text"].endswith("tasks/utils.text")
+
+
+def test_entries_of_two_indexes_are_not_one_object(folder: Path, kept: Kept) -> None:
+    kept.build(folder)
+    kept.build(folder)["one"].cfg["metadata"]["version"] = "changed"
+    assert same(kept.build(folder), own_build()([folder]))
+
+
+CHANGES = {
+    "a file's content": lambda root: put(root / "one.yaml", "task: other\n"),
+    "what a file includes": lambda root: put(root / "inner" / "_shared", "output_type: generate_until\n"),
+    "a file's content, not its size": lambda root: change(root / "inner" / "_shared", "multiple_choice"),
+    "a new file": lambda root: put(root / "inner" / "three.yaml", "task: three\n"),
+    "a new folder": lambda root: put(root / "new" / "three.yaml", "task: three\n"),
+    "a file less": lambda root: (root / "one.yaml").unlink(),
+    "another name": lambda root: (root / "inner" / "two.yaml").rename(root / "inner" / "zwei.yaml"),
+    "another order": lambda root: (root / "inner" / "two.yaml").rename(root / "a.yaml"),
+}
+
+
+def change(file: Path, text: str) -> None:
+    file.write_text(file.read_text("utf-8").replace(text, text[::-1]), encoding="utf-8")
+    os.utime(file, (LONG_AGO + 1, LONG_AGO + 1))
+
+
+@pytest.mark.parametrize("made", CHANGES.values(), ids=list(CHANGES))
+def test_any_change_of_the_folder_is_seen(made: Callable[[Path], None], folder: Path, kept: Kept) -> None:
+    before = kept.build(folder)
+    made(folder)
+    after = kept.build(folder)
+    assert same(after, own_build()([folder])) and not same(after, before)
+
+
+def test_another_version_of_a_reader_reads_anew(folder: Path, kept: Kept) -> None:
+    kept.build(folder)
+    kept.build(folder, versions={"lm_eval": "2"})
+    assert kept.read == 3
+    kept.build(folder, versions={"lm_eval": "2"}, resolve_includes=False)
+    assert kept.read == 3
+
+
+def damage(place: Path, how: str) -> None:
+    text = place.read_text("utf-8")
+    content = json.loads(text)
+    if how == "cut":
+        place.write_text(text[: len(text) // 2], encoding="utf-8")
+    elif how == "bytes":
+        place.write_bytes(b"\xff\xfe\x00" + text.encode())
+    elif how == "deep":
+        place.write_text("[" * 200_000, encoding="utf-8")
+    elif how == "empty":
+        place.write_text("")
+    elif how == "a list":
+        place.write_text("[]")
+    elif how == "files of another type":
+        place.write_text(json.dumps({**content, "files": {"one.yaml": "task: evil"}}))
+    elif how == "no files":
+        place.write_text(json.dumps({"header": content["header"]}))
+    elif how == "a folder in its place":
+        place.unlink()
+        place.mkdir()
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut", "bytes", "deep", "empty", "a list", "files of another type", "no files", "a folder in its place"],
+)
+def test_damage_only_costs_time(how: str, folder: Path, kept: Kept, cache: Path) -> None:
+    kept.build(folder)
+    (place,) = cache.iterdir()
+    damage(place, how)
+    assert same(kept.build(folder), own_build()([folder])) and kept.read == 3
+
+
+def test_what_json_would_change_is_left_to_lm_eval(folder: Path, kept: Kept) -> None:
+    put(folder / "odd.yaml", "task: odd\nmetadata: {1: a, when: 2024-01-01, not: .nan}\n")
+    kept.build(folder)
+    assert same(kept.build(folder), own_build()([folder])) and kept.read == 2
+
+
+def test_a_folder_that_just_changed_is_not_kept(folder: Path, kept: Kept, cache: Path) -> None:
+    (folder / "young.yaml").write_text("task: young\n")
+    kept.build(folder)
+    assert not cache.exists()
+
+
+def test_a_folder_that_changes_while_it_is_read_is_not_kept(
+    folder: Path, kept: Kept, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = iter([("before", 0.0), ("after", 0.0)])
+    monkeypatch.setattr(task_index, "list_folder", lambda root: next(listings))
+    kept.build(folder)
+    assert not cache.exists()
+
+
+def test_folders_of_include_path_are_read_each_time(folder: Path, kept: Kept, tmp_path: Path) -> None:
+    put(tmp_path / "mine" / "one.yaml", "task: one\n")
+    for _ in range(2):
+        index = kept.build(folder, tmp_path / "mine", kept=(folder,))
+    assert kept.read == 2  # mine, and the one that is no dict
+    assert same(index, own_build()([folder, tmp_path / "mine"]))
+
+
+def test_a_place_that_cannot_be_written_is_done_without(folder: Path, kept: Kept, cache: Path) -> None:
+    put(cache.parent, "a file where the folder should be")
+    assert same(kept.build(folder), own_build()([folder]))
+
+
+def test_nothing_but_the_content_is_left_behind(folder: Path, kept: Kept, cache: Path) -> None:
+    kept.build(folder)
+    (place,) = cache.iterdir()
+    assert place.suffix == ".json" and stat.S_IMODE(place.stat().st_mode) == 0o600
+
+
+@pytest.mark.slow
+def test_all_of_lm_evals_own_tasks_and_ours_are_the_same(kept: Kept) -> None:
+    from lm_eval_baichuan.registration import _task_directories
+
+    roots = [Path(str(lm_eval_index.__file__)).parent, *_task_directories()]
+    plain = own_build()(roots)
+    assert len(plain) > 10_000
+    assert same(kept.build(*roots), plain)
+    assert same(kept.build(*roots), plain)
+    assert kept.read < 50
