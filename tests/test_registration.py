@@ -238,6 +238,7 @@ print(len(read), len(names))
     )
     assert int(first) == int(off) > 250 and int(second) < 10 and count == same == also
 
+
 def test_our_folder_as_include_path_is_not_scanned_twice(small_lm_eval: Path) -> None:
     done = run("-c", index_code(f"include_path={str(TASKS)!r}"), path=small_lm_eval)
     assert (done.returncode, "overrides existing task" in done.stderr) == (0, DISCOVERS_TASKS), done.stderr
