@@ -139,6 +139,7 @@ class TrieLM(HFLM):
             raise RequestError(
                 f"enable_thinking=true is for generated answers; {tasks} ranks given ones. Leave the option out."
             )
+        self._facts.asked.note(requests)
         fitted: dict[str, tuple[str, list[int]]] = {}
         encoded = [
             self._encode(request, fitted)
