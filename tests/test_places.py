@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lm_eval_baichuan import cli
 from lm_eval_baichuan.model_adapters.errors import PlaceError
 from lm_eval_baichuan.model_adapters.places import held, try_file, try_folder
 
@@ -66,3 +67,14 @@ def test_a_lock_is_held_by_one_and_let_go(tmp_path: Path) -> None:
         pass
     with held(tmp_path / "lock", "busy"):
         pass
+
+
+@pytest.mark.parametrize("command", [["compare"], ["report"], ["report", "-o", os.devnull, "--png"]])
+def test_a_page_or_table_is_refused_before_any_results_are_read(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, *options = command
+    options = options or ["-o"]
+    missing = str(tmp_path / "missing" / "page.png")
+    assert cli.main([name, str(tmp_path / "no-results"), *options, missing]) == 2
+    assert f"{options[-1]} {missing}: {tmp_path / 'missing'} is not a folder" in capsys.readouterr().err
