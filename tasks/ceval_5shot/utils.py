@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,6 +116,7 @@ def load_submission(
     Raises:
         FileExistsError: The submission file is there already.
         FileNotFoundError: A data file, or the folder to write to, is missing.
+        OSError: Nothing can be written to that folder.
         ValueError: As for `load`.
     """
     check_seeds(shots_seed=shots_seed, **others)
@@ -127,6 +129,13 @@ def load_submission(
         raise FileNotFoundError(
             f"{target.parent}, the folder of the submission file, does not exist. Create it."
         )
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise OSError(
+            f"{target.parent}, the folder of the submission file, cannot be written to ({error.strerror}). Pass "
+            "--metadata submission=PATH with another."
+        ) from error
     documents: list[datasets.Dataset] = []
     for subject, facts in subjects.items():
         files = data_files(subject=subject, rows=facts["rows"])
