@@ -15,6 +15,7 @@
     ├── DoesNotFitError         (MemoryError)      by the estimate a run needs more memory than there is
     ├── MissingExtraError       (ImportError)      a library that only this option needs is not installed
     ├── CacheError              (ValueError)       a cache holds another run's answers
+    ├── PlaceError              (OSError)          what a run gives cannot be written where it should go
     ├── ResultsError            (ValueError)       a results file cannot be read, or does not hold what is asked of it
     ├── PublishedError          (ValueError)       a published table does not have what was asked of it
     └── DataError               (ValueError)       questions are missing, damaged, or cannot be had
@@ -82,6 +83,10 @@ class MissingExtraError(EvaluationError, ImportError):
 
 class CacheError(EvaluationError, ValueError):
     """A cache of answers was filled by another model or under other settings, or does not say by which."""
+
+
+class PlaceError(EvaluationError, OSError):
+    """A place to write to is missing, full, read-only, or another process writes there."""
 
 
 class ResultsError(EvaluationError, ValueError):

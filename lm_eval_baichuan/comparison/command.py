@@ -16,6 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..model_adapters.places import try_file
 from ..published import load_published
 from ..results import AVERAGE, Answer, Run, read_logged, read_runs
 from .formats import to_csv, to_json, to_latex, to_markdown, to_terminal
@@ -55,6 +56,8 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, print, and return the exit status."""
     need_report_extra("scipy", "rich", "tabulate")
+    if args.output:
+        try_file(args.output, "-o")
     outcome = find_outcome(read_runs(args.results), args.against, args.confidence)
     text = FORMATS[args.format](outcome)
     if args.output:

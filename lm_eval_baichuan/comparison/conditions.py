@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..published import Benchmark, Figure, PublishedModel
-from ..results import Part, TaskResult
+from ..results import Part, TaskResult, unpublished_questions
 from .condition import Condition, blocks, note
 from .prompt_lengths import prompt_lengths
 
@@ -34,6 +34,14 @@ def _questions(part: Part, results: Sequence[TaskResult], figure: Figure) -> Ite
     yield from _draws(results)
     if any(r.metadata.get("own_data") for r in results):
         yield blocks("own data (own_data) instead of the published set")
+    else:
+        changed = [(result.task, what) for result in results if (what := unpublished_questions(result))]
+        if changed:
+            task, what = changed[0]
+            others = f" and {len(changed) - 1} more tasks" if len(changed) > 1 else ""
+            yield blocks(
+                f"{what} of {task}{others} are not the published ones, by their fingerprints", "other questions"
+            )
     splits = sorted({str(r.split) for r in results})
     if figure.split is None:
         yield note("which questions the published figure is over was never published")

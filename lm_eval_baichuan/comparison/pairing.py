@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..results import Answer, ResultsError, Run, Suite, find_suite
+from ..results import Answer, ResultsError, Run, Suite, find_suite, other_questions
 from .intervals import mcnemar
 
 Key = tuple[str, str, str, int]
@@ -80,6 +80,13 @@ def pair(
     Raises:
         ResultsError: what should be the same question is not.
     """
+    for task in first_logged:
+        differing = other_questions(first.tasks[task], second.tasks[task]) if task in second_logged else None
+        if differing is not None:
+            raise ResultsError(
+                f"{first.name} and {second.name} were not asked the same: by the fingerprints in their results, the "
+                f"{differing} of {task} differ. Run both over the same data."
+            )
     ours, theirs = _by_key(first, first_logged), _by_key(second, second_logged)
     shared = [key for key in ours if key in theirs]
     if not shared:

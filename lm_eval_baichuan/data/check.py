@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .checksums import Checksums, sha256
+from .checksums import Checksums
 from .known import known_hashes
-from .sources import count_rows, home, set_files
+from .sources import home, read_file, set_files
 
 REASONS_SHOWN = 3
 
@@ -25,8 +25,8 @@ class SetState:
     rows: collections.Counter[str] = field(default_factory=collections.Counter)
     """Rows read, by split or kind."""
     problems: list[str] = field(default_factory=list)
-    checksums: bool = False
-    """Whether there were checksums to compare with."""
+    compared_with: str = "no recorded checksums"
+    """What its rows were compared with, beyond their number."""
 
     @property
     def state(self) -> str:
@@ -45,8 +45,12 @@ def check(folder: Path, benchmarks: Sequence[str]) -> list[SetState]:
     with tqdm(total=sum(len(set_files(benchmark)) for benchmark in benchmarks), unit="file", leave=False) as bar:
         for benchmark in benchmarks:
             files = set_files(benchmark)
-            known = bool(known_hashes().get(benchmark, {}).get("files"))
-            state = SetState(benchmark, len(files), checksums=known or benchmark in checksums.sets)
+            state = SetState(benchmark, len(files))
+            if set(known_hashes().get(benchmark, {}).get("files", {})) >= {file.path for file in files}:
+                state.compared_with = "the published hashes"
+            elif benchmark in checksums.sets:
+                since = checksums.sets[benchmark].get("first_fetched", "an unknown date")
+                state.compared_with = f"recorded at first fetch, {since}"
             if outdated := checksums.outdated(benchmark):
                 state.problems.append(
                     f"fetched at revision {outdated}; the tasks read {home(benchmark)[1]}: run `data fetch`"
@@ -58,15 +62,11 @@ def check(folder: Path, benchmarks: Sequence[str]) -> list[SetState]:
                     state.problems.append(f"{file.path}: missing")
                     continue
                 state.present += 1
-                recorded = checksums.recorded(file)
                 try:
-                    if recorded is not None and (found := sha256(path)) != recorded:
-                        state.problems.append(
-                            f"{file.path}: checksum differs from what `data fetch` recorded "
-                            f"({found[:12]}… found, {recorded[:12]}… expected)"
-                        )
-                        continue
-                    state.rows.update(count_rows(file, folder))
+                    content = read_file(file, folder)
+                    state.rows.update(content.rows)
+                    if problem := checksums.problem(file, content):
+                        state.problems.append(problem)
                 except (OSError, ValueError) as error:
                     state.problems.append(str(error))
             states.append(state)
@@ -78,7 +78,7 @@ def table(states: Sequence[SetState]) -> str:
     lines = [f"{'set':8}{'state':11}{'files':>9}  rows"]
     for state in states:
         rows = ", ".join(f"{kind} {count}" for kind, count in state.rows.items())
-        against = "" if state.checksums or not state.present else "  (no recorded checksums)"
+        against = f"  ({state.compared_with})" if state.present else ""
         lines.append(f"{state.benchmark:8}{state.state:11}{f'{state.present}/{state.files}':>9}  {rows}{against}")
     for state in states:
         if state.state == "damaged":

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..model_adapters.errors import DataError
-from .checksums import Checksums, sha256
-from .sources import SetFile, count_rows, home, set_files
+from ..model_adapters.places import held, try_folder
+from .checksums import Checksums
+from .sources import Content, SetFile, home, read_file, set_files
 
 STAGING = ".fetch"
 """Folder in the data folder where files lie until they are complete and checked."""
 ATTEMPTS = 4
 PAUSE = 1.0
 """Seconds to wait before the second attempt; doubled before each further one."""
+MAX_SECONDS = 900.0
+"""How long one file may take. The largest has a few megabytes."""
+
+
+class DownloadTimeoutError(OSError):
+    """A download that does not end."""
 
 
 def fetch(folder: Path, benchmarks: Sequence[str]) -> None:
@@ -28,55 +38,57 @@ def fetch(folder: Path, benchmarks: Sequence[str]) -> None:
         benchmarks: Names of the sets.
 
     Raises:
-        DataError: A file can't be had, or not undamaged; the files before it stay.
+        DataError: A file can't be had, or not undamaged, or with other rows than recorded; what was there stays.
+        PlaceError: Nothing can be written to the folder, or another fetch is at work in it.
     """
+    try_folder(folder, "data fetch")
+    staging = folder / STAGING
+    staging.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another `data fetch` is at work there. Let it end, or name another folder."
+    with held(staging / "lock", busy):
+        _fetch(folder, benchmarks)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _fetch(folder: Path, benchmarks: Sequence[str]) -> None:
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from tqdm import tqdm
 
     disable_progress_bars()  # one bar over all files instead of one a file
-    folder.mkdir(parents=True, exist_ok=True)
     checksums = Checksums(folder)
     files = {benchmark: set_files(benchmark) for benchmark in benchmarks}
     with tqdm(total=sum(map(len, files.values())), unit="file") as bar:
         for benchmark, wanted in files.items():
             bar.set_description(benchmark)
+            contents = {}
             for file in wanted:
-                reason = refetch_reason(file, folder, checksums)
-                if reason is not None:
-                    _set_aside(folder / file.path, reason)
-                    obtain(file, folder)
+                found = look_at(file, folder, checksums)
+                contents[file.path] = found if isinstance(found, Content) else obtain(file, folder, checksums, found)
                 bar.update()
-            checksums.record(benchmark)
-    shutil.rmtree(folder / STAGING, ignore_errors=True)
+            checksums.record(benchmark, contents)
 
 
-def refetch_reason(file: SetFile, folder: Path, checksums: Checksums) -> str | None:
-    """Say why a file has to be fetched; None where it is there and complete."""
-    path = folder / file.path
-    if not path.exists():
+def look_at(file: SetFile, folder: Path, checksums: Checksums) -> Content | str:
+    """Return what a file holds where it is there and complete, else the reason why it has to be fetched."""
+    if not (folder / file.path).exists():
         return "missing"
     if outdated := checksums.outdated(file.benchmark):
         return f"from revision {outdated}, the tasks read {home(file.benchmark)[1]}"
-    recorded = checksums.recorded(file)
-    if recorded is not None:
-        return None if sha256(path) == recorded else "its checksum differs from the recorded one"
     try:
-        count_rows(file, folder)
+        content = read_file(file, folder)
     except (OSError, ValueError) as error:
         return str(error)
-    return None
+    return checksums.problem(file, content) or content
 
 
-def _set_aside(path: Path, reason: str) -> None:
-    """Keep a file that is to be replaced: it may be somebody's own."""
-    if path.exists():
-        kept = path.with_name(path.name + ".replaced")
-        os.replace(path, kept)
-        print(f"{path}: fetched anew ({reason}); what was there is kept as {kept.name}", file=sys.stderr)
+def obtain(file: SetFile, folder: Path, checksums: Checksums, reason: str) -> Content:
+    """Download a file, check it, and only then put it in the place of what was there, which is kept.
 
-
-def obtain(file: SetFile, folder: Path) -> None:
-    """Download a file, check it, and move it into place.
+    Args:
+        file: The file.
+        folder: The data folder.
+        checksums: What earlier fetches recorded there.
+        reason: Why it is fetched.
 
     Raises:
         DataError: No attempt brought the file, or none an undamaged one.
@@ -89,9 +101,9 @@ def obtain(file: SetFile, folder: Path) -> None:
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
-            content, _ = file.source.download(file.source, fresh=damaged)
-            staged.write_bytes(content)
-            count_rows(file, staging)
+            staged.write_bytes(_downloaded(file, fresh=damaged))
+            content = read_file(file, staging)
+            checksums.check_again(file, content)
         except OSError as error:
             problem = f"{type(error).__name__}: {error}"
             if _final(error):
@@ -102,8 +114,9 @@ def obtain(file: SetFile, folder: Path) -> None:
             continue
         target = folder / file.path
         target.parent.mkdir(parents=True, exist_ok=True)
+        _keep(target, reason)
         os.replace(staged, target)
-        return
+        return content
     repository, revision = home(file.benchmark)
     raise DataError(
         f"{folder / file.path} could not be fetched from {repository} at revision {revision}. {problem}\n"
@@ -112,9 +125,48 @@ def obtain(file: SetFile, folder: Path) -> None:
     )
 
 
+def _downloaded(file: SetFile, *, fresh: bool) -> bytes:
+    """Download a file within `MAX_SECONDS`, whatever trickles in; the tasks' own code bounds its size."""
+    outcome: list[bytes | BaseException] = []
+
+    def download() -> None:
+        try:
+            outcome.append(file.source.download(file.source, fresh=fresh)[0])
+        except BaseException as error:  # raised where it is waited for
+            outcome.append(error)
+
+    thread = threading.Thread(target=download, daemon=True)  # the end of the process ends it
+    thread.start()
+    thread.join(MAX_SECONDS)
+    if not outcome:
+        raise DownloadTimeoutError(
+            f"{file.source.repository}, {file.source.at_home}: not complete after {MAX_SECONDS:g} seconds"
+        )
+    if isinstance(outcome[0], BaseException):
+        raise outcome[0]
+    return outcome[0]
+
+
+def _keep(path: Path, reason: str) -> None:
+    """Keep a copy of a file that is to be replaced: it may be somebody's own. An earlier copy is never written over."""
+    if not path.exists():
+        return
+    content = path.read_bytes()
+    for number in itertools.count(1):
+        kept = path.with_name(f"{path.name}.replaced" + (f".{number}" if number > 1 else ""))
+        if not kept.exists():
+            with kept.open("xb") as copy:
+                copy.write(content)
+        if kept.read_bytes() == content:
+            break
+    print(f"{path}: fetched anew ({reason}); what was there is kept as {kept.name}", file=sys.stderr)
+
+
 def _final(error: BaseException | None) -> bool:
-    """Tell whether a server's refusal is for good, so that asking again is of no use."""
+    """Tell whether asking again is of no use: a refusal for good, a full disk, a server that never ends."""
     if error is None:
         return False
     status = getattr(getattr(error, "response", None), "status_code", 0)
-    return isinstance(error, FileNotFoundError) or status in (401, 403, 404) or _final(error.__cause__)
+    kinds = (FileNotFoundError, DownloadTimeoutError)
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, kinds) or full or status in (401, 403, 404) or _final(error.__cause__)

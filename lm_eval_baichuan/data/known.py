@@ -1,7 +1,8 @@
 """``known_hashes.json``: what the published files hold, as the tasks read it.
 
-A hash is over a file's rows and not its bytes: the hub has some sets in another form than their official archives. Sets
-without hashes there have theirs recorded by the first ``data fetch``, in the data folder's ``checksums.json``.
+A hash is over a file's rows and not its bytes: the hub has some sets in another form than their official archives.
+Files without a hash there have theirs recorded by the first ``data fetch``, in the data folder's ``checksums.json``;
+what an earlier fetch recorded, a later one must bring again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ def known_hashes() -> Mapping[str, Mapping[str, Any]]:
     return sets
 
 
-def check_known(benchmark: str, path: str, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Compare a file's rows with the published ones, where these are known.
+def check_known(benchmark: str, path: str, found: str) -> None:
+    """Compare the hash of a file's rows with that of the published ones, where this is known.
 
     Raises:
         ValueError: They differ.
     """
     known = known_hashes().get(benchmark, {}).get("files", {}).get(path)
-    if known is not None and (found := rows_hash(rows)) != known:
+    if known not in (None, found):
         raise ValueError(
             f"{path}: its rows are not the published ones ({found[:12]}… found, {known[:12]}… expected). Get the file "
             "anew, from another mirror if one is in use."

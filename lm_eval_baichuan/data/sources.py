@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from .. import tasks
-from .known import check_known
+from .known import check_known, rows_hash
 
 TASKS = Path(tasks.__file__).parent
 ALL_SETS = "baichuan_5shot"
@@ -76,15 +76,22 @@ def home(benchmark: str) -> tuple[str, str]:
     return source.repository, source.revision
 
 
-def count_rows(file: SetFile, folder: Path) -> dict[str, int]:
-    """Read a file as its tasks read it, with their checks, and count its rows.
+@dataclass(frozen=True)
+class Content:
+    """What a file was found to hold."""
+
+    rows: Mapping[str, int]
+    """Rows by kind: a split, or ``all`` and those of them that are asked."""
+    hash: str
+    """Of the rows, whatever the file's form (see `known.rows_hash`)."""
+
+
+def read_file(file: SetFile, folder: Path) -> Content:
+    """Read a file as its tasks read it, with their checks, and compare its rows with the published ones if known.
 
     Args:
         file: The file.
         folder: The data folder that it lies in.
-
-    Returns:
-        Rows by kind: a split, or ``all`` and those of them that are asked.
 
     Raises:
         FileNotFoundError: The file is not there.
@@ -95,5 +102,6 @@ def count_rows(file: SetFile, folder: Path) -> dict[str, int]:
     rows = module.read_rows(file.source, str(folder))
     found: dict[str, int] = module.count_rows(file.source, rows)
     module.check_row_counts(rows, found, file.rows, file.path, own_data=False)
-    check_known(file.benchmark, file.path, rows)
-    return found
+    content = Content(found, rows_hash(rows))
+    check_known(file.benchmark, file.path, content.hash)
+    return content

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..comparison.command import add_results_arguments, find_outcome
 from ..comparison.outcome import Outcome
 from ..comparison.requirements import need_report_extra
+from ..model_adapters.places import try_file
 from ..results import read_logged, read_runs
 
 PICTURE_FORMATS = (".png", ".svg", ".pdf")
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build the page, write it, and return the exit status."""
+    try_file(args.output, "-o")
+    if args.png:
+        try_file(args.png, "--png")
     outcome = write_report(args.results, args.output, args.against, args.confidence)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     if args.png:

@@ -5,6 +5,7 @@ from .certificates import Certificate, certificates
 from .draws import Draws
 from .files import ResultsFile, TaskResult, read_results_file
 from .logged import read_logged
+from .questions import other_questions, unpublished_questions
 from .runs import Run, read_runs
 from .samples import Answer, read_answers
 from .suites import AVERAGE, Part, Suite, find_suite, known_suites
@@ -27,10 +28,12 @@ __all__ = [
     "count_ties",
     "find_suite",
     "known_suites",
+    "other_questions",
     "read_answers",
     "read_logged",
     "read_results_file",
     "read_runs",
     "suite_title",
     "suites_of",
+    "unpublished_questions",
 ]

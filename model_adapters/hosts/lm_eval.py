@@ -7,6 +7,7 @@ file, and tells what it has before lm-eval is loaded.
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ TASK_MANAGER = "lm_eval.tasks.manager"
 
 TASK_INDEX = "lm_eval.tasks._index"
 """The module that finds tasks in folders."""
+
+
+EVALUATOR = "lm_eval.evaluator"
+"""The module of `simple_evaluate`."""
 
 
 def model_registry() -> Any | None:
@@ -58,6 +63,31 @@ def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator
     return map(make_disjoint_window, windows)
 
 
+def evaluation_under_way() -> tuple[Any | None, str | None]:
+    """What the `simple_evaluate` that this is called from was given: its tracker of results, and its ``use_cache``.
+
+    A model isn't told where results and answers will go, and has to know before it loads hours of work.
+
+    Returns:
+        The tracker and the path; None of what there is none of, or no evaluation.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code.co_name == "simple_evaluate" and frame.f_globals.get("__name__") == EVALUATOR:
+            given = frame.f_locals
+            return given.get("evaluation_tracker"), given.get("use_cache")
+        frame = frame.f_back
+    return None, None
+
+
+def results_table(results: dict[str, Any]) -> str:
+    """The tables that lm-eval prints at the end of a run."""
+    from lm_eval.utils import make_table
+
+    parts = [None, *(["groups"] if results.get("groups") else [])]
+    return "\n".join(make_table(results, *([part] if part else [])) for part in parts)
+
+
 def answers_in(hook: Any) -> Any | None:
     """The database of ``--use_cache`` behind a cache hook: a SqliteDict; None where there is no cache."""
     return getattr(hook, "dbdict", None)
@@ -91,6 +121,7 @@ def look_up_in_the_model() -> None:
 
 _TASK = "lm_eval.api.task:ConfigurableTask"
 _HFLM = "lm_eval.models.huggingface:HFLM"
+_TRACKER = "lm_eval.loggers.evaluation_tracker:EvaluationTracker"
 
 LEANS = (
     Lean(
@@ -137,6 +168,13 @@ LEANS = (
         ("cache_requests",),
     ),
     Lean(f"{_TASK}.fewshot_docs", "tasks/*/utils.py override it: a question's row carries its own shots"),
+    Lean(f"{EVALUATOR}:simple_evaluate", "lm.run_places reads where it writes", ("use_cache", "evaluation_tracker")),
+    Lean(f"{_TRACKER}.output_path", "lm.run_places tries it before loading"),
+    Lean(f"{_TRACKER}.date_id", "lm.run_places finds by it what was written"),
+    Lean(f"{_TRACKER}.general_config_tracker", "lm.run_places finds by its model_name_sanitized what was written"),
+    Lean(f"{_TRACKER}.save_results_aggregated", "lm.run_places looks whether it did", ("results", "samples")),
+    Lean(f"{_TRACKER}.save_results_samples", "lm.run_places looks whether it did", ("task_name", "samples")),
+    Lean("lm_eval.utils:make_table", "lm.run_places prints the results where they couldn't be kept"),
     Lean("lm_eval.api.model:LM.set_cache_hook", "lm.trie_lm checks the cache in it", ("cache_hook",)),
     Lean("lm_eval.api.model:CacheHook.add_partial", "lm.trie_lm keeps answers by it", ("attr", "req", "res")),
     Lean("lm_eval.api.model:hash_args", "lm.trie_lm looks answers up by it", ("attr", "args")),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +26,14 @@ from ..baichuan.stored_tensors import tensor_readers
 from ..baichuan.tensor_check import check_tensors
 from ..baichuan.tokenization import BaichuanTokenizer
 from ..baichuan.weight_files import weight_files
-from ..errors import CheckpointError
+from ..errors import CheckpointError, PlaceError
+from ..places import held, try_folder
 from .tokenizer import save_fast_tokenizer
 
 SHARD_BYTES = 10**9
 _ROWS = 8192
+_UNFINISHED = ".unfinished-export"
+_LOCK = ".lock"
 
 
 def write_llama(source: Path, folder: Path, config: BaichuanConfig) -> None:
@@ -112,29 +114,40 @@ def llama_tensors(name: str, tensor: torch.Tensor, *, norm_head: bool) -> dict[s
 def complete_or_nothing(destination: Path, *, needed: int) -> Iterator[Path]:
     """A folder beside `destination` that becomes it at the end, and goes away if anything fails.
 
+    What a killed export left beside it goes away too.
+
     Args:
         destination: A folder that does not exist yet.
         needed: Bytes that will be written.
 
     Raises:
         CheckpointError: `destination` exists, or the disk has no room.
+        PlaceError: Nothing can be written there, or another export is writing it.
     """
-    if destination.exists():
-        raise CheckpointError(f"{destination} exists already, and nothing is overwritten. Name a new folder.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(destination.parent).free
+    parent = destination.parent
+    try_folder(parent, "export to")
+    parent.mkdir(parents=True, exist_ok=True)
+    for lock in parent.glob(f".*{_UNFINISHED}{_LOCK}"):
+        with suppress(PlaceError), held(lock, "at work"):  # let go by a process that ended or died
+            shutil.rmtree(lock.with_name(lock.name.removesuffix(_LOCK)), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+    free = shutil.disk_usage(parent).free
     if free < needed:
-        raise CheckpointError(
-            f"{destination.parent} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB will be written."
-        )
-    folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.rename(destination)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        raise CheckpointError(f"{parent} has {free / 1e9:.1f} GB free, but {needed / 1e9:.1f} GB will be written.")
+    folder = parent / f".{destination.name}{_UNFINISHED}"
+    lock = folder.with_name(folder.name + _LOCK)
+    with held(lock, f"{destination}: another export is writing it. Let it end, or name another folder."):
+        try:
+            if destination.exists():
+                raise CheckpointError(f"{destination} exists already, and nothing is overwritten. Name a new folder.")
+            folder.mkdir()
+            yield folder
+            folder.rename(destination)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def weights_size(folder: Path) -> int:

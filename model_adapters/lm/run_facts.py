@@ -11,6 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 
 from ..trie_scorer import Certificate, joined
+from .asked_questions import AskedQuestions
 from .prompt_shortening import ShotLoss
 from .task_tokens import TaskTokens
 
@@ -33,6 +34,7 @@ class RunFacts:
         unverified: Why scores were not verified.
         remembered: Answers that came from the cache; all else here counts their requests too, but for `tokens_sent`,
             `tokens_run` and what was verified.
+        asked: Fingerprints of the questions whose answers were ranked.
     """
 
     label_encodings: dict[str, set[str]] = field(default_factory=partial(defaultdict, set))
@@ -47,6 +49,7 @@ class RunFacts:
     generation_verified: Certificate | None = None
     unverified: str | None = None
     remembered: int = 0
+    asked: AskedQuestions = field(default_factory=AskedQuestions)
 
     @classmethod
     def sum(cls, parts: Iterable[RunFacts]) -> RunFacts:
@@ -67,6 +70,7 @@ class RunFacts:
             total.generation_verified = joined(total.generation_verified, part.generation_verified)
             total.unverified = total.unverified or part.unverified
             total.remembered += part.remembered
+            total.asked.add(part.asked)
         return total
 
     def add_tokens(self, by_task: Mapping[str, TaskTokens]) -> None:
@@ -147,6 +151,7 @@ class RunFacts:
                 for task, documents in sorted(self.ranked.items())
             },
             "remembered_answers": self.remembered,
+            "questions": self.asked.as_dict(),
             "verified": self._verified(),
         }
 

@@ -30,6 +30,7 @@ from .label_tokens import check_encoding, label_id
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
 from .run_facts import RunFacts
+from .run_places import hold_cache, naming_the_cache, try_run_places
 from .self_check import Encoded, SelfCheck
 from .task_tokens import count_by_task
 
@@ -77,6 +78,7 @@ class TrieLM(HFLM):
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
         self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
+        try_run_places()
         self._facts = RunFacts()
         self._facts_of_all = [self._facts]
         self._self_check = SelfCheck(self._facts, on=self_check)
@@ -139,6 +141,7 @@ class TrieLM(HFLM):
             raise RequestError(
                 f"enable_thinking=true is for generated answers; {tasks} ranks given ones. Leave the option out."
             )
+        self._facts.asked.note(requests)
         fitted: dict[str, tuple[str, list[int]]] = {}
         encoded = [
             self._encode(request, fitted)
@@ -146,7 +149,8 @@ class TrieLM(HFLM):
         ]
         for warning in self._facts.warnings():
             logger.warning(warning)
-        answers = self._remembered_or_scored(encoded, disable_tqdm)
+        with naming_the_cache(self.cache_hook):
+            answers = self._remembered_or_scored(encoded, disable_tqdm)
         self._count_tokens(requests, encoded)
         for warning in self._facts.count_ties(requests, answers):
             logger.warning(warning)
@@ -189,7 +193,8 @@ class TrieLM(HFLM):
         contexts = [request.args[0] for request in requests]
         self._rows.check(map(self.tok_encode, contexts))
         self._self_check.generation(self, contexts)
-        texts: list[str] = super().generate_until(requests, disable_tqdm)
+        with naming_the_cache(self.cache_hook):
+            texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
     def _encode(self, request: Instance, fitted: dict[str, tuple[str, list[int]]]) -> Encoded:
@@ -311,7 +316,8 @@ class TrieLM(HFLM):
         totals = []
         for request, count in zip(requests, counts, strict=True):
             totals.append(sum(logprob for logprob, _ in islice(scores, count)))
-            self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
+            with naming_the_cache(self.cache_hook):
+                self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
     def set_cache_hook(self, cache_hook: Any) -> None:
@@ -319,10 +325,13 @@ class TrieLM(HFLM):
 
         Raises:
             CacheError: It was filled by another model or under other settings, or does not say by which.
+            PlaceError: Another run uses it, or it can't be written.
         """
         answers = answers_in(cache_hook)
         if answers is not None:
-            check_cache(answers, fingerprint(self), answers.filename)
+            hold_cache(answers)
+            with naming_the_cache(cache_hook):
+                check_cache(answers, fingerprint(self), answers.filename)
             look_up_in_the_model()
         super().set_cache_hook(cache_hook)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 
 DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+# The largest file has a few megabytes; a broken home may send without end.
+MAX_DOWNLOAD_BYTES = 1 << 26
 
 
 class DataFile(NamedTuple):

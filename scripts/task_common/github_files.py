@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import huggingface_hub
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
-from .data_files import DataFile
+from .data_files import MAX_DOWNLOAD_BYTES, DataFile
 
 
 GITHUB_VARIABLE = "LM_EVAL_BAICHUAN_GITHUB"  # a mirror of raw.githubusercontent.com
@@ -25,10 +26,18 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
     )
     if kept.is_file() and not fresh:
         return kept.read_bytes(), address
+    content = bytearray()
     try:
         timeout = huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
-        response = huggingface_hub.get_session().get(address, timeout=timeout)
-        response.raise_for_status()
+        session = huggingface_hub.get_session()
+        with session.stream("GET", address, timeout=timeout) as response:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MAX_DOWNLOAD_BYTES:
+                    raise OSError(
+                        errno.EFBIG, f"more than {MAX_DOWNLOAD_BYTES} bytes came"
+                    )
     except (OSError, HTTPError) as error:
         raise ConnectionError(
             f"{address} could not be downloaded ({type(error).__name__}: {error}). Name a mirror in the environment "
@@ -36,6 +45,6 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
         ) from error
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    part.write_bytes(response.content)
+    part.write_bytes(content)
     part.replace(kept)
-    return response.content, address
+    return bytes(content), address

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
-from .data_files import DataFile
+from .data_files import MAX_DOWNLOAD_BYTES, DataFile
+
+
+class BoundedBar(huggingface_hub.utils.tqdm):  # type: ignore[misc,name-defined]  # untyped
+    """The hub library's progress bar, which ends a download that does not end by itself."""
+
+    come = 0
+
+    def update(self, n: float | None = 1) -> Any:
+        """Count the bytes that came."""
+        self.come += int(n or 0)
+        if self.come > MAX_DOWNLOAD_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_DOWNLOAD_BYTES} bytes came")
+        return super().update(n)
 
 
 @functools.cache  # each call asks the hub for its list of files
@@ -21,6 +36,7 @@ def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
                 repo_type="dataset",
                 revision=revision,
                 allow_patterns=pattern,
+                tqdm_class=BoundedBar,
             )
         )
     except (OSError, HTTPError) as error:

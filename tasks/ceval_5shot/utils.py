@@ -7,12 +7,14 @@ that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; scripts
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import hashlib
 import io
 import json
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,6 +116,7 @@ def load_submission(
     Raises:
         FileExistsError: The submission file is there already.
         FileNotFoundError: A data file, or the folder to write to, is missing.
+        OSError: Nothing can be written to that folder.
         ValueError: As for `load`.
     """
     check_seeds(shots_seed=shots_seed, **others)
@@ -126,6 +129,13 @@ def load_submission(
         raise FileNotFoundError(
             f"{target.parent}, the folder of the submission file, does not exist. Create it."
         )
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise OSError(
+            f"{target.parent}, the folder of the submission file, cannot be written to ({error.strerror}). Pass "
+            "--metadata submission=PATH with another."
+        ) from error
     documents: list[datasets.Dataset] = []
     for subject, facts in subjects.items():
         files = data_files(subject=subject, rows=facts["rows"])
@@ -414,6 +424,8 @@ def make_dataset(
 # ---- Common: data files ----
 
 DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+# The largest file has a few megabytes; a broken home may send without end.
+MAX_DOWNLOAD_BYTES = 1 << 26
 
 
 class DataFile(NamedTuple):
@@ -570,6 +582,19 @@ def csv_content(rows: Iterable[Sequence[str]]) -> bytes:
 # ---- Common: hub files ----
 
 
+class BoundedBar(huggingface_hub.utils.tqdm):  # type: ignore[misc,name-defined]  # untyped
+    """The hub library's progress bar, which ends a download that does not end by itself."""
+
+    come = 0
+
+    def update(self, n: float | None = 1) -> Any:
+        """Count the bytes that came."""
+        self.come += int(n or 0)
+        if self.come > MAX_DOWNLOAD_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_DOWNLOAD_BYTES} bytes came")
+        return super().update(n)
+
+
 @functools.cache  # each call asks the hub for its list of files
 def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
     """Return a folder with the files of a data set that match a pattern."""
@@ -580,6 +605,7 @@ def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
                 repo_type="dataset",
                 revision=revision,
                 allow_patterns=pattern,
+                tqdm_class=BoundedBar,
             )
         )
     except (OSError, HTTPError) as error:

@@ -7,6 +7,7 @@ that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone; scripts
 from __future__ import annotations
 
 import csv
+import errno
 import functools
 import hashlib
 import io
@@ -337,6 +338,8 @@ def make_dataset(
 # ---- Common: data files ----
 
 DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+# The largest file has a few megabytes; a broken home may send without end.
+MAX_DOWNLOAD_BYTES = 1 << 26
 
 
 class DataFile(NamedTuple):
@@ -493,6 +496,19 @@ def csv_content(rows: Iterable[Sequence[str]]) -> bytes:
 # ---- Common: hub files ----
 
 
+class BoundedBar(huggingface_hub.utils.tqdm):  # type: ignore[misc,name-defined]  # untyped
+    """The hub library's progress bar, which ends a download that does not end by itself."""
+
+    come = 0
+
+    def update(self, n: float | None = 1) -> Any:
+        """Count the bytes that came."""
+        self.come += int(n or 0)
+        if self.come > MAX_DOWNLOAD_BYTES:
+            raise OSError(errno.EFBIG, f"more than {MAX_DOWNLOAD_BYTES} bytes came")
+        return super().update(n)
+
+
 @functools.cache  # each call asks the hub for its list of files
 def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
     """Return a folder with the files of a data set that match a pattern."""
@@ -503,6 +519,7 @@ def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
                 repo_type="dataset",
                 revision=revision,
                 allow_patterns=pattern,
+                tqdm_class=BoundedBar,
             )
         )
     except (OSError, HTTPError) as error:

@@ -292,6 +292,8 @@ def make_dataset(
 # ---- Common: data files ----
 
 DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+# The largest file has a few megabytes; a broken home may send without end.
+MAX_DOWNLOAD_BYTES = 1 << 26
 
 
 class DataFile(NamedTuple):

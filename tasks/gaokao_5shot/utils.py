@@ -7,6 +7,7 @@ them, so that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone
 from __future__ import annotations
 
 import collections
+import errno
 import hashlib
 import json
 import logging
@@ -399,6 +400,8 @@ def draw_shots(
 # ---- Common: data files ----
 
 DATA_VARIABLE = "LM_EVAL_BAICHUAN_DATA"
+# The largest file has a few megabytes; a broken home may send without end.
+MAX_DOWNLOAD_BYTES = 1 << 26
 
 
 class DataFile(NamedTuple):
@@ -502,10 +505,18 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
     )
     if kept.is_file() and not fresh:
         return kept.read_bytes(), address
+    content = bytearray()
     try:
         timeout = huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT
-        response = huggingface_hub.get_session().get(address, timeout=timeout)
-        response.raise_for_status()
+        session = huggingface_hub.get_session()
+        with session.stream("GET", address, timeout=timeout) as response:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MAX_DOWNLOAD_BYTES:
+                    raise OSError(
+                        errno.EFBIG, f"more than {MAX_DOWNLOAD_BYTES} bytes came"
+                    )
     except (OSError, HTTPError) as error:
         raise ConnectionError(
             f"{address} could not be downloaded ({type(error).__name__}: {error}). Name a mirror in the environment "
@@ -513,6 +524,6 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
         ) from error
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    part.write_bytes(response.content)
+    part.write_bytes(content)
     part.replace(kept)
-    return response.content, address
+    return bytes(content), address

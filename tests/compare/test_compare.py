@@ -16,7 +16,7 @@ from lm_eval_baichuan.comparison.command import exit_status, find_outcome
 from lm_eval_baichuan.comparison.intervals import Interval, mcnemar, mean_over_subjects, wilson
 from lm_eval_baichuan.comparison.spread import spreads
 from lm_eval_baichuan.comparison.verdicts import Line, compare, judge
-from lm_eval_baichuan.published import load_published
+from lm_eval_baichuan.published import load_published, published_questions
 from lm_eval_baichuan.results import Suite, known_suites, read_runs
 
 PUBLISHED = load_published()
@@ -167,6 +167,13 @@ def test_both_figures_of_sources_that_disagree_have_a_line(tmp_path: Path) -> No
 
 
 CEVAL = "ceval_5shot"
+CMMLU = share("cmmlu_5shot", 44)
+ARTS = dict(published_questions()["cmmlu_5shot_arts"])
+
+
+def asked(**changed: str) -> dict[str, Any]:
+    """Options of a run that recorded a fingerprint of one task's questions."""
+    return {"label_tokens": "bare", "facts": {"questions": {"cmmlu_5shot_arts": ARTS | changed}}}
 
 
 @pytest.mark.parametrize(
@@ -187,6 +194,12 @@ CEVAL = "ceval_5shot"
             "max_length, where the model takes that",
         ),
         (share(CEVAL, 43), {"metadata": {"own_data": True}}, "own data (own_data) instead of the published set"),
+        (
+            CMMLU,
+            asked(questions="other"),
+            "questions of cmmlu_5shot_arts are not the published ones, by their fingerprints",
+        ),
+        (CMMLU, asked(shots="other"), "shots of cmmlu_5shot_arts are not the published ones, by their fingerprints"),
         (share(CEVAL, 43), {"extra": {"chat_template": "{{ x }}"}}, "chat template applied; published without"),
         (share(CEVAL, 43), {"extra": {"system_instruction": "Be brief."}}, "a system instruction was added"),
         (
@@ -211,6 +224,11 @@ def test_what_makes_a_run_not_comparable(
     assert line.verdict == "not comparable"
     assert line.reasons == (reason,)
     assert line.difference is not None
+
+
+@pytest.mark.parametrize("options", [asked(), asked(questions="other", numbers="those of a part")])
+def test_the_published_questions_and_those_of_a_part_are_no_obstacle(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert average(lines_of(tmp_path, CMMLU, **options)).reasons == ()
 
 
 def test_a_quantized_row_wants_a_quantized_run(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from results_builder import DATE, sample, write_results, write_samples
@@ -140,3 +141,29 @@ def test_a_run_paired_with_itself_has_no_changes(tmp_path: Path) -> None:
     found = pair_up(tmp_path, tmp_path)
     assert found is not None
     assert (found.both_right, found.both_wrong, found.changes, found.p_value) == (30, 50, (), 1.0)
+
+
+def asked(**changed: str) -> dict[str, Any]:
+    """What a run records of the questions of one task."""
+    return {"questions": {LAW: {"asked": 8, "numbers": "0to7", "questions": "a", "shots": "b"} | changed}}
+
+
+def with_facts(path: Path, facts: dict[str, Any]) -> Path:
+    data = json.loads(path.read_text("utf-8"))
+    data["config"]["baichuan"] |= facts
+    path.write_text(json.dumps(data), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("changed", "named"), [({"questions": "c"}, "questions"), ({"shots": "c"}, "shots")])
+def test_runs_of_other_questions_or_shots_are_not_paired(changed: dict[str, str], named: str, tmp_path: Path) -> None:
+    first = with_facts(write_run(tmp_path / "one", FIRST, TARGETS), asked())
+    second = with_facts(write_run(tmp_path / "two", SECOND, TARGETS), asked(**changed))
+    with pytest.raises(ResultsError, match=f"the {named} of ceval_5shot_law differ. Run both over the same data"):
+        pair_up(first, second)
+
+
+@pytest.mark.parametrize("facts", [asked(), asked(questions="c", numbers="0to3"), {}])
+def test_runs_of_the_same_or_of_unknown_questions_are_paired(facts: dict[str, Any], tmp_path: Path) -> None:
+    first = with_facts(write_run(tmp_path / "one", FIRST, TARGETS), asked())
+    assert pair_up(first, with_facts(write_run(tmp_path / "two", SECOND, TARGETS), facts)) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -16,7 +17,8 @@ class FaultyHomes:
     """Serves files by ``<repository>/<path>``; ``faults[name]`` lists what befalls the next GETs of a file.
 
     A fault is ``break`` (the connection ends halfway), ``stall`` (half, then nothing), ``no_range`` (ignores Range),
-    a number (that status), or bytes (a whole, other file).
+    ``endless`` (a body without end), ``trickle`` (a body without end, a byte at a time), a number (that status), or
+    bytes (a whole, other file).
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -26,6 +28,7 @@ class FaultyHomes:
         """(file, Range header) of each GET of a file."""
         self.revisions: set[str] = set()
         self.listings = 0
+        self.sent_without_end = 0
         self.released = threading.Event()
 
     def __enter__(self) -> FaultyHomes:
@@ -101,6 +104,8 @@ class FaultyHomes:
     def _send(
         self, request: Any, status: int, body: bytes, headers: dict[str, str], fault: str | int | bytes | None = None
     ) -> None:
+        if fault in ("endless", "trickle"):
+            return self._send_without_end(request, headers, b"x" * (1 << 20) if fault == "endless" else b"x")
         request.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(body))}.items():
             request.send_header(key, value)
@@ -114,3 +119,14 @@ class FaultyHomes:
             self.released.wait(60)
         if cut:
             request.close_connection = True
+
+    def _send_without_end(self, request: Any, headers: dict[str, str], block: bytes) -> None:
+        request.send_response(200)
+        for key, value in {**headers, "Transfer-Encoding": "chunked"}.items():
+            request.send_header(key, value)
+        request.end_headers()
+        request.close_connection = True
+        with contextlib.suppress(OSError):  # whoever asked has gone
+            while not self.released.wait(0 if len(block) > 1 else 0.05):
+                request.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+                self.sent_without_end += len(block)

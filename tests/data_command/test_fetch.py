@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,16 @@ import pytest
 from faulty_homes import FaultyHomes
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.data.sources import benchmarks, home, set_files, task_module
+from lm_eval_baichuan.data.known import known_hashes
+from lm_eval_baichuan.data.sources import benchmarks, home, read_file, set_files, task_module
 
+HOLD = """
+import filelock, sys, time
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire()
+print(flush=True)
+time.sleep(60)
+"""
 SAT = "ruixiangcui/AGIEval/data/v1/sat-math.jsonl"
 
 
@@ -152,3 +161,126 @@ def test_an_incomplete_mirror_of_the_hub_is_named(
     done = fetch_elsewhere(str(tmp_path / "data"), "--only", "cmmlu")
     assert done.returncode == 2
     assert "haonan-li/cmmlu" in done.stderr and "HF_ENDPOINT" in done.stderr and "Traceback" not in done.stderr
+
+
+BIOLOGY = "OpenLMLab/GAOKAO-Bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json"
+
+
+def with_other_answers(content: bytes) -> bytes:
+    """The same questions in the same number, and for one of them another answer."""
+    changed = content.replace(b'"answer": ["A"]', b'"answer": ["B"]', 1)
+    assert changed != content
+    return changed
+
+
+def test_nothing_is_touched_where_nothing_can_be_had(
+    homes: FaultyHomes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fetch(tmp_path, "--only", "gaokao") == 0
+    path = tmp_path / "gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json"
+    own = path.read_bytes()[:-2]
+    path.write_bytes(own)
+    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    monkeypatch.setenv("LM_EVAL_BAICHUAN_GITHUB", "http://127.0.0.1:9")
+    for _ in range(2):
+        assert fetch(tmp_path, "--only", "gaokao") == 2
+        assert path.read_bytes() == own
+        assert not list(tmp_path.rglob("*.replaced*"))
+
+
+def test_a_kept_copy_is_never_written_over(homes: FaultyHomes, tmp_path: Path) -> None:
+    path = tmp_path / "gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json"
+    path.parent.mkdir(parents=True)
+    for own in (b"first", b"second", b"second"):
+        path.write_bytes(own)
+        assert fetch(tmp_path, "--only", "gaokao") == 0
+        assert path.read_bytes() == homes.files[BIOLOGY]
+    kept = {each.name: each.read_bytes() for each in path.parent.glob("*.replaced*")}
+    assert kept == {f"{path.name}.replaced": b"first", f"{path.name}.replaced.2": b"second"}
+
+
+def test_a_mirror_with_other_answers_fails_by_the_published_hashes(
+    homes: FaultyHomes, known_file: Path, made_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = next(file for file in set_files("gaokao") if file.path.endswith("2010-2022_Biology_MCQs.json"))
+    known_file.write_text(json.dumps({"gaokao": {"files": {file.path: read_file(file, made_data).hash}}}))
+    known_hashes.cache_clear()
+    homes.files[BIOLOGY] = with_other_answers(homes.files[BIOLOGY])
+    assert fetch(tmp_path, "--only", "gaokao") == 2
+    assert "its rows are not the published ones" in capsys.readouterr().err
+    assert not (tmp_path / file.path).exists()
+
+
+def test_a_mirror_with_other_answers_than_at_first_fetch_fails(
+    homes: FaultyHomes,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert fetch(tmp_path, "--only", "gaokao") == 0
+    path = tmp_path / "gaokao-bench/Data/Objective_Questions/2010-2022_Biology_MCQs.json"
+    changed = with_other_answers(homes.files[BIOLOGY])
+    path.write_bytes(changed)
+    assert cli.main(["data", "check", str(tmp_path), "--only", "gaokao"]) == 1
+    path.unlink()
+    homes.files[BIOLOGY] = changed
+    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path_factory.mktemp("assets")))
+    assert fetch(tmp_path, "--only", "gaokao") == 2
+    assert "its rows are not those that an earlier fetch of this revision recorded" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_an_endless_file_is_given_up(
+    homes: FaultyHomes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_module("gaokao"), "MAX_DOWNLOAD_BYTES", 1 << 22)
+    homes.faults[BIOLOGY] = ["endless"] * 4
+    assert fetch(tmp_path, "--only", "gaokao") == 2
+    assert f"more than {1 << 22} bytes came" in capsys.readouterr().err
+    assert homes.sent_without_end < 4 * (1 << 24)  # what was under way in the sockets included
+    assert not list(tmp_path.rglob("*MCQs.json"))
+
+
+def test_a_trickle_is_given_up_once(
+    homes: FaultyHomes, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lm_eval_baichuan.data.fetch.MAX_SECONDS", 0.5)
+    homes.faults[BIOLOGY] = ["trickle"]
+    assert fetch(tmp_path, "--only", "gaokao") == 2
+    assert "not complete after 0.5 seconds" in capsys.readouterr().err
+    assert [name for name, _ in homes.requests].count(BIOLOGY) == 1
+
+
+def test_an_endless_file_of_the_hub_is_given_up(
+    homes: FaultyHomes, tmp_path: Path, fetch_elsewhere: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    homes.faults["haonan-li/cmmlu/cmmlu_v1_0_1.zip"] = ["endless"] * 40
+    done = fetch_elsewhere(str(tmp_path / "data"), "--only", "cmmlu")
+    assert done.returncode == 2 and "bytes came" in done.stderr, done.stderr[-2000:]
+    written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink())
+    assert written < 1 << 27
+
+
+def test_a_second_fetch_at_once_is_refused_and_a_dead_one_is_not_waited_for(
+    homes: FaultyHomes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / ".fetch" / "lock"
+    lock.parent.mkdir()
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        assert fetch(tmp_path, "--only", "gaokao") == 2
+        assert "another `data fetch` is at work there" in capsys.readouterr().err
+        assert homes.requests == []
+        other.kill()
+    assert fetch(tmp_path, "--only", "gaokao") == 0
+    assert not (tmp_path / ".fetch").exists()
+
+
+def test_a_folder_that_cannot_be_is_refused_at_once(
+    homes: FaultyHomes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert fetch(tmp_path / "file" / "data") == 2
+    assert f"{tmp_path / 'file' / 'data'}: nothing can be written there (Not a directory)" in capsys.readouterr().err
+    assert homes.requests == []

@@ -217,6 +217,35 @@ def test_a_failed_export_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_what_a_killed_export_left_goes_with_the_next(tmp_path: Path, source: Path) -> None:
+    held_by_nobody = tmp_path / ".other.unfinished-export"
+    held_by_nobody.mkdir()
+    (held_by_nobody / "unfinished-00000.safetensors").write_bytes(bytes(100))
+    (tmp_path / ".other.unfinished-export.lock").touch()
+    somebodys_own = tmp_path / ".mine.unfinished-export"  # no lock beside it, so no export of ours
+    somebodys_own.mkdir()
+    assert export(source, tmp_path / "llama") == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == [somebodys_own.name]
+
+
+def test_an_export_that_runs_is_left_alone(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with llama_export.complete_or_nothing(tmp_path / "running", needed=1) as folder:
+        (folder / "file").write_text("being written")
+        assert export(source, tmp_path / "running") == 2
+        assert "another export is writing it" in capsys.readouterr().err
+        assert export(source, tmp_path / "llama") == 0
+        assert (folder / "file").read_text() == "being written"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["llama", "running", source.name]
+
+
+def test_a_destination_below_a_file_is_refused(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert export(source, tmp_path / "file" / "llama") == 2
+    assert "nothing can be written there (Not a directory)" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("damage", ["weight", "head", "token"])
 def test_the_checks_see_damage(tmp_path: Path, source: Path, damage: str) -> None:
     export(source, tmp_path / "llama")

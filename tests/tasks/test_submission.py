@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 
 import plain_prompts
 import pytest
+
+from lm_eval_baichuan.tasks.ceval_5shot.submission import write_submission
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -110,3 +114,28 @@ def test_the_prompts_are_those_of_ceval_5shot(small_data: Path, tmp_path: Path, 
         (asked.context, letter) for asked in plain_prompts.ceval(small_data, "law", "test", "法学") for letter in "ABCD"
     ]
     assert found == expected
+
+
+def test_a_folder_that_cannot_be_written_to_stops_before_the_questions(
+    unanswered: Path, tmp_path: Path, load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match=f"{tmp_path}, the folder of the submission file, cannot be written to .No space"):
+        load("ceval_5shot_submission", data_dir=str(unanswered), own_data=True, submission=str(tmp_path / "answers"))
+
+
+def test_answers_without_a_place_in_the_end_go_to_another_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").write_text("a file where the folder was")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    target = tmp_path / "gone" / "answers.json"
+    answers = [{"submission": str(target), "submission_rows": 1, "subject": "law", "id": "0", "answer": "B"}]
+    with pytest.raises(OSError, match=r"could not be written to .*answers.json .Not a directory.. It is in") as stopped:
+        write_submission(answers)
+    (kept,) = tmp_path.glob("*_answers.json")
+    assert str(kept) in str(stopped.value)
+    assert json.loads(kept.read_text("utf-8")) == {"law": {"0": "B"}}

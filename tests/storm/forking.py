@@ -1,0 +1,150 @@
+"""A process that has imported everything once and forks a child for each command, to be killed at a given moment.
+
+Reads commands as lines of JSON and answers each with one. So a round of the storm takes the time of its work and not of
+its imports, and kills fall into loading, scoring and writing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import lm_eval.api.model
+import lm_eval.evaluator
+from lm_eval.loggers import EvaluationTracker
+from lm_eval.tasks import TaskManager
+
+from lm_eval_baichuan import cli
+from lm_eval_baichuan.data import known
+from lm_eval_baichuan.data.sources import benchmarks, set_files
+from lm_eval_baichuan.model_adapters.llama_export import check, write  # noqa: F401  # imported once, not in each child
+from lm_eval_baichuan.model_adapters.lm import baichuan_lm  # noqa: F401
+
+GRACE = 10.0
+"""Seconds after a signal until what still lives is killed."""
+
+
+def evaluate(
+    told: str, began: float, *, output: str, folders: list[str], metadata: dict[str, Any], **options: Any
+) -> int:
+    """What ``lm_eval --output_path --log_samples`` does.
+
+    Args:
+        told: A file, to which phases with their seconds are added, and the keys of all answers that are scored.
+        began: When the round began.
+        output: The folder of results.
+        folders: Those of the tasks.
+        metadata: Of the tasks.
+        options: Those of `simple_evaluate`.
+    """
+    with open(told, "a", buffering=1) as tell:
+
+        def say(phase: str, key: str = "") -> None:
+            print(phase, time.monotonic() - began, key, file=tell)
+
+        say("loading")
+        add_partial = lm_eval.api.model.CacheHook.add_partial
+
+        def tell_and_add(self: Any, kind: str, request: Any, answer: Any) -> None:
+            say("scoring", lm_eval.api.model.hash_args(kind, request))
+            add_partial(self, kind, request, answer)
+
+        lm_eval.api.model.CacheHook.add_partial = tell_and_add
+        lm_eval.evaluator.add_env_info = lambda results: None  # describes the machine, slowly
+        tracker = EvaluationTracker(output_path=output)
+        results = lm_eval.evaluator.simple_evaluate(
+            model="baichuan",
+            task_manager=TaskManager(include_path=folders, include_defaults=False, metadata=metadata),
+            evaluation_tracker=tracker,
+            bootstrap_iters=0,
+            log_samples=True,
+            device="cpu",
+            **options,
+        )
+        say("writing")
+        if results is not None:
+            samples = results.pop("samples")
+            tracker.save_results_aggregated(results=results, samples=samples)
+            for task in results["configs"]:
+                tracker.save_results_samples(task_name=task, samples=samples[task])
+        say("done")
+    return 0
+
+
+def command(*arguments: str, known_hashes: str) -> int:
+    """The ``lm-eval-baichuan`` command."""
+    known.FILE = Path(known_hashes)
+    return cli.main(arguments)
+
+
+def child(order: dict[str, Any], rank: int) -> int:
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if order["processes"] > 1:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["processes"])}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(order["port"])}
+        os.environ["LOCAL_WORLD_SIZE"] = str(order["processes"])
+    if order["do"] == "evaluate":
+        return evaluate(f"{order['told']}{rank}", order["began"], **order["options"])
+    return command(*order["arguments"], known_hashes=order["known_hashes"])
+
+
+def fork(order: dict[str, Any], rank: int) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        status = child(order, rank)
+    except KeyboardInterrupt:
+        status = 130
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run(order: dict[str, Any]) -> dict[str, Any]:
+    """Does an order, and kills it if it lives longer than ``after`` seconds."""
+    order["began"] = began = time.monotonic()
+    living = {fork(order, rank) for rank in range(order["processes"])}
+    statuses: list[int] = []
+    signalled: float | None = None
+    while living:
+        for pid in list(living):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                living.remove(pid)
+                statuses.append(os.waitstatus_to_exitcode(status))
+        now = time.monotonic() - began
+        if living and signalled is None and order["after"] is not None and now >= order["after"]:
+            signalled = now
+            for pid in living:
+                os.kill(pid, order["signal"])
+        elif signalled is not None and now > signalled + GRACE:
+            for pid in living:
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.002)
+    return {"seconds": time.monotonic() - began, "killed": signalled is not None, "statuses": statuses}
+
+
+if __name__ == "__main__":
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for each in benchmarks():
+        set_files(each)  # read once, not in each child
+    print("ready", file=answers)
+    for line in sys.stdin:
+        print(json.dumps(run(json.loads(line))), file=answers)
