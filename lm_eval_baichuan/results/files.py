@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..model_adapters.errors import ResultsError
+from ..model_adapters.outside.files import parse_json, read_text
 from .draws import Draws, chosen_draws, draws_of, present_name
+from .suites import find_suite
 
 ACCURACY = "acc,none"
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
@@ -19,9 +21,11 @@ DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
 
 # What names a model in model_args, in lm-eval's own order: an adapter before the model it sits on.
 MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
-# Where in the results our models put what they record.
 FACTS_KEYS = ("baichuan", "hf_trie")
+"""Where in the results our models put what they record."""
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
+CHANGED = "The file is damaged or has been changed: run the evaluation again, or move it away."
+"""What to do about a file that no run wrote as it is."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,7 @@ class ResultsFile:
     @property
     def max_length(self) -> int | None:
         """The most tokens that a prompt could have; None where not recorded."""
-        recorded = self.facts.get("max_length") or self.data.get("max_length")
-        return recorded if isinstance(recorded, int) else None
+        return self.facts.get("max_length") or self.data.get("max_length")
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -69,7 +72,7 @@ class ResultsFile:
         """When the run began, to tell the latest."""
         written = DATE.search(self.path.name)
         stamp = self.data.get("date")
-        if not isinstance(stamp, int | float):
+        if stamp is None:
             try:
                 text = written.group(1) if written else ""
                 stamp = datetime.strptime(text.partition(".")[0], "%Y-%m-%dT%H-%M-%S").timestamp()
@@ -136,64 +139,80 @@ class TaskResult:
         return self.file.samples_path(self.recorded_as)
 
 
+class CutOff(ResultsError):
+    """A results file that is not even JSON: the run was cut off while writing it, or the file is damaged."""
+
+
 def read_results_file(path: Path) -> ResultsFile:
-    """Read a results file.
+    """Read a results file and check its frame.
 
     Raises:
-        ResultsError: it cannot be read, is damaged, or is no results file of lm-eval 0.4.
+        CutOff: it is no JSON.
+        ResultsError: it cannot be read, or is no results file of lm-eval 0.4.
     """
+    from .schema import check_file  # pydantic takes its time
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_text(path))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror}). Name a results_….json of lm-eval.") from error
     except UnicodeDecodeError as error:
-        raise ResultsError(f"{path}: not UTF-8 text at byte {error.start}, so no results file of lm-eval.") from error
+        raise CutOff(f"{path}: not UTF-8 text at byte {error.start}, so no results file of lm-eval.") from error
     except json.JSONDecodeError as error:
-        raise ResultsError(
+        raise CutOff(
             f"{path}, line {error.lineno}: not valid JSON ({error.msg}). The file is damaged, or the run was cut off "
             "while writing it; run the evaluation again (--use_cache spares what is done)."
         ) from error
+    except ValueError as error:
+        raise ResultsError(f"{path}: {error}. {CHANGED}") from error
     if not isinstance(data, dict) or not isinstance(data.get("results"), dict):
         raise ResultsError(f'{path}: no results file of lm-eval: it holds no "results".')
-    missing = [key for key in ("configs", "n-samples", "config") if not isinstance(data.get(key), dict)]
+    missing = [key for key in ("configs", "n-samples", "config") if key not in data]
     if missing:
         raise ResultsError(
             f"{path}: {', '.join(missing)} not found, so it does not say how many questions were asked or how. "
             "Releases of lm-eval before 0.4.2 wrote such files: run the evaluation again with a current one."
         )
+    check_file(data, path)
     return ResultsFile(path=path, data=data)
 
 
 def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
-    """Return the tasks of a file that report an accuracy, and for each other one the reason it does not count.
+    """Return our tasks of a file that report an accuracy, and for each other task the reason it does not count.
 
     Raises:
-        ResultsError: an accuracy is no share of the questions asked.
+        ResultsError: what the file holds of a task is damaged, or an accuracy is no share of the questions asked.
     """
-    for task, config in file.data["configs"].items():
-        metrics = file.data["results"].get(task)
-        if not isinstance(metrics, dict) or ACCURACY not in metrics:
-            found = sorted(key for key in metrics or {} if "," in key and "_stderr" not in key)
+    from .schema import check_task
+
+    results, configs = file.data["results"], file.data["configs"]
+    for task in sorted(results.keys() - configs.keys()):
+        if find_suite(present_name(task)):
+            raise ResultsError(f"{file.path}: configs.{task}: missing, though results.{task} is there. {CHANGED}")
+    for task, config in configs.items():
+        if find_suite(present_name(task)) is None:
+            yield f"{present_name(task)}: not a task of this package, so its prompts are not the published ones"
+            continue
+        metrics = results.get(task, {})
+        if ACCURACY not in metrics:
+            found = sorted(key for key in metrics if "," in key and "_stderr" not in key)
             yield f"{task}: no accuracy ({ACCURACY}) reported; found {', '.join(found) or 'no metrics'}"
             continue
-        counts = file.data["n-samples"].get(task) or {}
-        asked = metrics.get("sample_len", counts.get("effective"))
-        if not isinstance(asked, int) or asked <= 0:
-            raise ResultsError(f"{file.path}: task {task}: found {asked!r} as the number of questions asked.")
-        accuracy = metrics[ACCURACY]
-        correct = round(accuracy * asked) if isinstance(accuracy, int | float) and 0 <= accuracy <= 1 else -1
-        if correct < 0 or abs(accuracy * asked - correct) > 1e-6 * asked:
+        check_task(file.data, task, file.path)
+        counts, accuracy = file.data["n-samples"][task], metrics[ACCURACY]
+        asked = metrics.get("sample_len") or counts["effective"]
+        correct = round(accuracy * asked)
+        if not asked or abs(accuracy * asked - correct) > 1e-6 * asked:
             raise ResultsError(
                 f"{file.path}: task {task}: an accuracy of {accuracy!r} is no share of {asked} questions. "
                 "The file has been changed, or two runs were merged in it."
             )
-        shots = file.data.get("n-shot", {}).get(task, config.get("num_fewshot"))
         yield TaskResult(
             recorded_as=task,
             correct=correct,
             asked=asked,
-            available=counts.get("original", asked),
-            shots=shots,
+            available=counts["original"],
+            shots=file.data.get("n-shot", {}).get(task, config.get("num_fewshot")),
             config=config,
             file=file,
         )

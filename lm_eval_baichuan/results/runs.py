@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..model_adapters.errors import ResultsError
 from .draws import Draws
-from .files import DATE, ResultsFile, TaskResult, read_results_file, task_results
+from .files import DATE, CutOff, ResultsFile, TaskResult, read_results_file, task_results
 from .suites import Suite, find_suite, known_suites
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -40,12 +43,17 @@ class Run:
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """Read the runs that files and folders hold: each file one run, each folder one model's runs, one a seed.
 
+    A file of a folder that was cut off is left out with a warning, and every run of the folder says so.
+
     Raises:
         ResultsError: a path holds no results, or a folder those of several models, or a file cannot be read.
     """
     runs: list[Run] = []
     for path in paths:
-        runs += _collect(path, _files_of_folder(path) if path.is_dir() else [_read(path)])
+        files, cut_off = _files_of_folder(path) if path.is_dir() else ([_read(path)], [])
+        for run in _collect(path, files):
+            run.left_out = [*cut_off, *run.left_out]
+            runs.append(run)
     _name_apart(runs)
     return runs
 
@@ -58,7 +66,8 @@ def _read(path: Path) -> ResultsFile:
     return read_results_file(path)
 
 
-def _files_of_folder(folder: Path) -> list[ResultsFile]:
+def _files_of_folder(folder: Path) -> tuple[list[ResultsFile], list[str]]:
+    """Read the results files of a folder; also a sentence for each that was cut off."""
     found = sorted(path for path in folder.rglob("*.json") if DATE.search(path.name))
     if not found:
         samples = next(folder.rglob("samples_*.jsonl"), None)
@@ -67,7 +76,16 @@ def _files_of_folder(folder: Path) -> list[ResultsFile]:
             + (f", only logged samples such as {samples.name}: the run was cut off." if samples else ".")
             + " Run lm_eval with --output_path, to its end."
         )
-    files = [read_results_file(path) for path in found]
+    files, cut_off = [], []
+    for path in found:
+        try:
+            files.append(read_results_file(path))
+        except CutOff as error:
+            cut_off.append(error)
+    if not files:
+        raise cut_off[0]
+    for error in cut_off:
+        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", error)
     models: dict[str, set[Path]] = {}
     for file in files:
         models.setdefault(file.model, set()).add(file.path.parent)
@@ -77,7 +95,7 @@ def _files_of_folder(folder: Path) -> list[ResultsFile]:
             f"{folder}: results of {len(models)} models, which do not make one row: {listed}. Name each model's own "
             "folder, or its files."
         )
-    return files
+    return files, list(map(str, cut_off))
 
 
 def _collect(path: Path, files: list[ResultsFile]) -> list[Run]:
@@ -90,9 +108,6 @@ def _collect(path: Path, files: list[ResultsFile]) -> list[Run]:
         for result in task_results(file):
             if isinstance(result, str):
                 reasons[result] = result
-            elif find_suite(result.task) is None:
-                reason = "not a task of this package, so its prompts are not the published ones"
-                reasons[result.task] = f"{result.task}: {reason}"
             else:
                 in_file.setdefault(result.seeds, []).append(result)
         every_reason |= reasons

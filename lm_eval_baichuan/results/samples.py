@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..model_adapters.errors import ResultsError
-from .files import TaskResult
-
-METRIC = "acc"
+from ..model_adapters.outside.files import parse_json
+from .files import CHANGED, TaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +59,21 @@ def read_answers(result: TaskResult) -> list[Answer] | None:
     path = result.samples_path
     if not path.is_file():
         return None
-    answers = list(_read_lines(path, result.task))
-    if len({answer.doc_id for answer in answers}) != len(answers):
-        raise ResultsError(f"{path}: the same question stands in it twice. Two runs wrote to one file; log one anew.")
+    answers = []
+    seen: set[int] = set()
+    for answer, where in _read_lines(path, result.task):
+        if answer.doc_id >= result.available:
+            raise ResultsError(
+                f"{where}: doc_id is {answer.doc_id}, in a split of {result.available} questions, which are counted "
+                f"from 0. {CHANGED}"
+            )
+        if answer.doc_id in seen:
+            raise ResultsError(
+                f"{where}: doc_id {answer.doc_id}: the same question stands in it twice. Two runs wrote to one file; "
+                "log one anew."
+            )
+        seen.add(answer.doc_id)
+        answers.append(answer)
     correct = sum(answer.correct for answer in answers)
     if (correct, len(answers)) != (result.correct, result.asked):
         raise ResultsError(
@@ -75,47 +84,51 @@ def read_answers(result: TaskResult) -> list[Answer] | None:
     return answers
 
 
-def _read_lines(path: Path, task: str) -> Iterator[Answer]:
+def _read_lines(path: Path, task: str) -> Iterator[tuple[Answer, str]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{path}, line {number}"
             try:
-                sample = json.loads(line)
+                sample = parse_json(line)
             except ValueError as error:
                 cut = " The file ends in the middle of a line: the run was cut off." if not line.endswith(b"\n") else ""
                 raise ResultsError(f"{where}: not valid JSON ({error}).{cut} Log the samples anew.") from error
             if not isinstance(sample, dict):
                 raise ResultsError(f"{where}: expected one sample, found {type(sample).__name__}.")
             if sample.get("filter", "none") == "none":
-                yield _parse(sample, task, where)
+                yield _parse(sample, task, where), where
 
 
-def _parse(sample: dict[str, Any], task: str, where: str) -> Answer:
-    try:
-        arguments = list(sample["arguments"].values())
-        answer = Answer(
-            task=task,
-            doc_id=int(sample["doc_id"]),
-            question=str(sample["doc"].get("prompt") or arguments[0]["arg_0"]),
-            labels=tuple(str(argument["arg_1"]).strip() for argument in arguments),
-            logprobs=tuple(float(response[0]) for response in sample["filtered_resps"]),
-            target=int(sample["target"]) if str(sample["target"]).isdigit() else -1,
-        )
-        right = bool(float(sample[METRIC]))
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+def _parse(found: dict[str, Any], task: str, where: str) -> Answer:
+    from .schema import Sample, check  # pydantic takes its time
+
+    sample = check(Sample, found, where)
+    requests = list(sample.arguments.values())
+    labels = tuple(request.continuation.strip() for request in requests)
+    logprobs = tuple(sample.logprobs)
+    if len(labels) != len(logprobs) or len(set(labels)) != len(labels):
+        raise ResultsError(f"{where}: labels {labels} with log-likelihoods {logprobs}. {CHANGED}")
+    answer = Answer(
+        task=task,
+        doc_id=sample.doc_id,
+        question=sample.doc.prompt or requests[0].context,
+        labels=labels,
+        logprobs=logprobs,
+        target=_target(sample.target.strip(), labels, where),
+    )
+    if answer.correct != bool(sample.right):
         raise ResultsError(
-            f"{where}: not the sample of a multiple-choice question ({type(error).__name__}: {error})."
-        ) from error
-    if len(answer.labels) < 2 or len(answer.labels) != len(answer.logprobs) or any(map(math.isnan, answer.logprobs)):
-        raise ResultsError(f"{where}: labels {answer.labels} with log-likelihoods {answer.logprobs}.")
-    if answer.target < 0:
-        label = str(sample["target"]).strip()
-        if label not in answer.labels:
-            raise ResultsError(f"{where}: the answer {label!r} is none of the labels {', '.join(answer.labels)}.")
-        answer = dataclasses.replace(answer, target=answer.labels.index(label))
-    if answer.target >= len(answer.labels) or answer.correct != right:
-        raise ResultsError(
-            f"{where}: logged as {'right' if right else 'wrong'}, but its log-likelihoods say otherwise "
+            f"{where}: logged as {'right' if sample.right else 'wrong'}, but its log-likelihoods say otherwise "
             f"(answer {answer.target}, likeliest {answer.predicted})."
         )
     return answer
+
+
+def _target(stated: str, labels: Sequence[str], where: str) -> int:
+    """The index of the right label, which lm-eval logs as the label or as the index itself."""
+    if stated in labels:
+        return labels.index(stated)
+    index = int(stated) if stated.isascii() and stated.isdigit() and len(stated) < 4 else len(labels)
+    if index >= len(labels):
+        raise ResultsError(f"{where}: the answer {stated[:80]!r} is none of the labels {', '.join(labels)}.")
+    return index

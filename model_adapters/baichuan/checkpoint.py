@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..outside.files import read_text
 from .tokenizer_files import TOKENIZER_FILES
 from .weight_files import AUTO_GPTQ_SETTINGS, WEIGHT_FILES, find_weights
 
@@ -84,6 +85,16 @@ def _download(repository: str, subfolder: str, hub: dict[str, Any], *, weights: 
 
 
 def modelling_source(folder: str | Path) -> str | None:
-    """Returns the text of the checkpoint's modelling file, which is only ever read, or None where there is none."""
+    """Returns the text of the checkpoint's modelling file, which is only ever read, or None where there is none.
+
+    Raises:
+        CheckpointError: It is there, but no regular file.
+    """
     files = sorted(Path(folder).glob("modeling_*.py"))
-    return "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files) if files else None
+    try:
+        return "\n".join(read_text(file, errors="replace") for file in files) if files else None
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder}: one of {', '.join(file.name for file in files)} cannot be read ({error.strerror}). Remove it, "
+            "or download it again."
+        ) from error

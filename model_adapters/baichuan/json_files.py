@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..outside.files import parse_json, read_text
 
 
 def read_object(file: Path) -> dict[str, Any]:
@@ -19,8 +19,8 @@ def read_object(file: Path) -> dict[str, Any]:
         CheckpointError: It cannot be read, is no JSON, or holds something else.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # undecodable bytes are a ValueError too
+        content = parse_json(read_text(file))
+    except (OSError, ValueError) as error:  # undecodable bytes are a ValueError too
         raise CheckpointError(
             f"{file}: not readable as JSON in UTF-8 ({error}). It is damaged or cut off; download it again."
         ) from error

@@ -7,7 +7,6 @@ obeyed is refused. Everything else stays unread, so that nothing in these files 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TokenizerError
+from ..outside.files import parse_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -293,8 +293,8 @@ def _read_object(file: Path) -> dict[str, Any]:
         return {}
     text = _read_text(file)
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:  # of a number with too many digits it says ValueError
+        content = parse_json(text)
+    except ValueError as error:
         raise TokenizerError(f"{file}: not JSON ({error}). Download the file again.") from error
     if not isinstance(content, dict):
         raise _wrong(str(file), content, "a JSON object")
@@ -303,7 +303,7 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TokenizerError(f"{file}: cannot be read as UTF-8 text ({error}). Download the file again.") from error
 

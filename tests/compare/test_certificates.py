@@ -115,17 +115,20 @@ def test_runs_that_were_not_checked_alike_say_so(tmp_path: Path, other: Any, une
 @pytest.mark.parametrize(
     ("verified", "message"),
     [
-        ({"requests": 3}, "expected requests, largest_difference and bound"),
-        ({"requests": 3, "largest_difference": "x", "bound": 1.0}, "expected requests, largest_difference and bound"),
-        ([1], "expected requests, largest_difference and bound"),
-        (VERIFIED | {"generation": {"steps": 3}}, "expected steps, largest_difference and bound"),
-        (VERIFIED | {"largest_difference": 0.5}, r"a largest difference of 0\.5 with a bound of 0\.001"),
-        (VERIFIED | {"largest_difference": float("nan")}, "a largest difference of nan"),
+        ({"requests": 3}, r"\.largest_difference: missing; .*\.bound: missing"),
+        (
+            {"requests": 3, "largest_difference": "x", "bound": 1.0},
+            r"\.largest_difference: found 'x'; expected a valid",
+        ),
+        ([1], r": found \[1\]; expected an object"),
+        (VERIFIED | {"generation": {"steps": 3}}, r"\.generation\.largest_difference: missing"),
+        (VERIFIED | {"largest_difference": 0.5}, r": a largest difference of 0\.5 with a bound of 0\.001"),
+        (VERIFIED | {"largest_difference": float("nan")}, r"\.largest_difference: found nan"),
     ],
 )
 def test_a_damaged_certificate_is_refused(tmp_path: Path, verified: Any, message: str) -> None:
     path = write(tmp_path, verified)
-    with pytest.raises(ResultsError, match=rf"{path.name}: verified: .*{message}"):
+    with pytest.raises(ResultsError, match=rf"{path.name}: config\.baichuan\.verified{message}"):
         comparisons_of(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -180,13 +181,26 @@ def test_a_task_without_accuracy_is_left_out(tmp_path: Path) -> None:
     assert read_one(path).left_out == [f"{LOGIC}: no accuracy (acc,none) reported; found exact_match,none"]
 
 
-@pytest.mark.parametrize("accuracy", [0.3, 1.5, -0.25, "N/A", None])
-def test_an_accuracy_that_is_no_share_of_the_questions_is_refused(tmp_path: Path, accuracy: object) -> None:
+@pytest.mark.parametrize(
+    ("accuracy", "message"),
+    [
+        (0.3, f"task {LAW}: an accuracy of 0.3 is no share of 4 questions"),
+        (1.5, rf"results\.{LAW}\.acc,none: found 1.5; expected less than or equal to 1"),
+        (-0.25, rf"results\.{LAW}\.acc,none: found -0.25; expected greater"),
+        ("N/A", rf"results\.{LAW}\.acc,none: found 'N/A'; expected a valid number"),
+        (None, rf"results\.{LAW}\.acc,none: found None"),
+        (True, rf"results\.{LAW}\.acc,none: found True; expected a valid number"),
+        (float("nan"), rf"results\.{LAW}\.acc,none: found nan"),
+    ],
+)
+def test_an_accuracy_that_is_no_share_of_the_questions_is_refused(
+    tmp_path: Path, accuracy: object, message: str
+) -> None:
     path = write_results(tmp_path, {LAW: (1, 4)})
     data = json.loads(path.read_text(encoding="utf-8"))
     data["results"][LAW]["acc,none"] = accuracy
     path.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(ResultsError, match=f"task {LAW}: an accuracy of {accuracy!r} is no share of 4 questions"):
+    with pytest.raises(ResultsError, match=message):
         read_runs([path])
 
 
@@ -221,13 +235,20 @@ def edit_first_sample(folder: Path, **changes: object) -> None:
     ("changes", "message"),
     [
         ({"target": "E"}, "the answer 'E' is none of the labels A, B, C, D"),
-        ({"filtered_resps": [["nan", "False"]] * 4}, r"log-likelihoods \(nan"),
-        ({"filtered_resps": [["text"]] * 4}, "not the sample of a multiple-choice question"),
+        ({"filtered_resps": [["nan", "False"]] * 4}, r"filtered_resps\.0: found nan; expected a finite number"),
+        ({"filtered_resps": [["-inf", "False"]] * 4}, r"filtered_resps\.0: found -inf; expected a finite number"),
+        ({"filtered_resps": [["text"]] * 4}, r"filtered_resps\.0: found .*'text'.*; expected a valid number"),
+        ({"filtered_resps": [[True, "False"]] * 4}, r"filtered_resps\.0: .* expected a valid number"),
         ({"filtered_resps": [["-1", "False"]] * 3}, "log-likelihoods"),
-        ({"arguments": {}}, r"labels \(\) with log-likelihoods"),
-        ({"target": "4"}, "logged as"),
-        ({"acc": None}, "not the sample of a multiple-choice question"),
+        ({"arguments": {}}, r"arguments: found \{\}"),
+        ({"target": "4"}, "the answer '4' is none of the labels A, B, C, D"),
+        ({"target": True}, "target: found True; expected text"),
+        ({"acc": None}, "acc: found None; expected a valid number"),
+        ({"acc": True}, "acc: found True; expected a valid number"),
         ({"doc_id": 1}, "the same question stands in it twice"),
+        ({"doc_id": False}, "doc_id: found False; expected a valid integer"),
+        ({"doc_id": 1000}, "doc_id is 1000, in a split of 4 questions"),
+        ({"doc": "text"}, "doc: found 'text'; expected an object"),
     ],
 )
 def test_a_damaged_sample_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -290,3 +311,112 @@ def test_what_hf_trie_records_is_read_as_what_baichuan_records(tmp_path: Path) -
     ours.parent.mkdir()
     ours.write_text(json.dumps(data), encoding="utf-8")
     assert read_one(ours).files[0].facts == read_one(theirs).files[0].facts != {}
+
+
+Place = tuple[str, ...]
+FACTS: Place = ("config", "baichuan")
+
+
+def change(path: Path, place: Place, value: object) -> None:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = value
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("configs", LAW), 3, "found 3; expected an object"),
+        (("configs", LAW), ..., f"missing, though results.{LAW} is there"),
+        (("configs", LAW, "metadata"), [1], r"found \[1\]; expected an object"),
+        (("configs", LAW, "metadata", "shots_seed"), "1", "found '1'; expected a valid integer"),
+        (("n-samples",), [], "found .*expected an object"),
+        (("n-samples", LAW), 7, "found 7; expected an object"),
+        (("n-samples", LAW), ..., "missing"),
+        (("n-samples", LAW, "original"), True, "found True; expected a valid integer"),
+        (("n-samples", LAW), {"original": 24, "effective": 1000}, "1000 questions were asked of a split of 24"),
+        (("results", LAW, "sample_len"), 1000, "1000 questions, where n-samples says that 4 of 4 were asked"),
+        (("results", LAW, "sample_len"), 4.0, "found 4.0; expected a valid integer"),
+        (("n-shot", LAW), True, "found True; expected a valid integer"),
+        (("config", "model"), None, "found None; expected a valid string"),
+        (("config", "model_args"), [1], r"found \[1\]; expected an object"),
+        (("config", "model_args", "pretrained"), True, "found True; expected text"),
+        (("config", "limit"), "8", "found '8'; expected a valid number"),
+        (("date",), 10**400, "found 1000"),
+        (("chat_template",), 1, "found 1; expected a valid string"),
+        ((*FACTS, "label_tokens", "isolated"), "law", "found 'law'; expected a valid list"),
+        ((*FACTS, "shortened_prompts", LAW), {"prompts": 3}, "shots: missing"),
+        ((*FACTS, "truncated_prompts"), ..., "missing"),
+        ((*FACTS, "truncated_prompts", LAW), "many", "found 'many'; expected a valid integer"),
+        ((*FACTS, "ties", LAW, "of"), 1000, "1000 questions of a split that has 4"),
+        ((*FACTS, "max_length"), False, "found False; expected a valid integer"),
+        (FACTS, 1, "found 1; expected an object"),
+    ],
+)
+def test_a_value_of_another_type_or_size_is_refused_with_its_place(
+    tmp_path: Path, place: Place, value: object, message: str
+) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4)})
+    change(path, place, value)
+    with pytest.raises(ResultsError, match=rf"{path.name}: {'.'.join(map(re.escape, place))}\b.*{message}"):
+        read_runs([path])
+
+
+def test_a_run_of_ours_that_lost_what_it_recorded_is_refused(tmp_path: Path) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4)})
+    change(path, FACTS, ...)
+    with pytest.raises(ResultsError, match="config: --model baichuan records its facts under baichuan or hf_trie"):
+        read_runs([path])
+
+
+@pytest.mark.parametrize(
+    "config", [{"metadata": [{"version": 0}]}, {"num_fewshot": "none"}, {"dataset_kwargs": 3, "test_split": 1}]
+)
+def test_tasks_of_others_may_hold_what_they_like(tmp_path: Path, config: dict[str, object]) -> None:
+    path = write_results(tmp_path, {LAW: (1, 4), "theirs": (1, 4)})
+    change(path, ("configs", "theirs"), config)
+    change(path, ("results", "theirs"), {"acc,none": "N/A", "ppl,none": float("inf")})
+    assert list(read_one(path).tasks) == [LAW]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"results": {}, "results": {"a": {}}}', "the key 'results' stands twice in one object"),
+        ('{"results": ' + "9" * 5000 + "}", "Exceeds the limit"),
+        ("[" * 200_000, "nested too deep"),
+    ],
+)
+def test_json_that_says_two_things_or_fills_the_memory_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ResultsError, match=message):
+        read_runs([path])
+
+
+@pytest.mark.parametrize("content", [b"", b'{"results": {"ceval', b"\xff\xfe{"])
+def test_a_half_written_file_is_left_out_of_its_folder_with_a_warning(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_results(tmp_path, {LAW: (1, 4)}, date="2026-01-01T00-00-00.1")
+    cut_off = tmp_path / "results_2026-01-02T00-00-00.1.json"
+    cut_off.write_bytes(content)
+    run = read_one(tmp_path)
+    assert run.tasks[LAW].correct == 1
+    assert [cut_off.name in reason for reason in run.left_out] == [True]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"LEFT OUT: {cut_off}")
+    with pytest.raises(ResultsError, match=cut_off.name):
+        read_runs([cut_off])
+
+
+def test_a_folder_of_half_written_files_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "results_2026-01-02T00-00-00.1.json").write_text('{"results')
+    with pytest.raises(ResultsError, match="not valid JSON"):
+        read_runs([tmp_path])

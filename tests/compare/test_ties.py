@@ -130,5 +130,5 @@ def test_subjects_without_a_count_are_named(tmp_path: Path) -> None:
 )
 def test_a_damaged_count_is_refused(tmp_path: Path, recorded: Any) -> None:
     path = write(tmp_path, {"ties": {TASKS[0]: recorded}})
-    with pytest.raises(ResultsError, match=rf"{path.name}: task {TASKS[0]}: ties: "):
+    with pytest.raises(ResultsError, match=rf"{path.name}: config\.baichuan\.ties\.{TASKS[0]}"):
         lines_of(path)
