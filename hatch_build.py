@@ -2,11 +2,12 @@
 
 The repository keeps the three rooms side by side; installed, the other two lie inside the first, so that nothing called
 ``tasks`` or ``model_adapters`` lands loose in site-packages. A ``.pth`` file beside the package starts the bridge to
-lm-eval (see ``lm_eval_baichuan/startup_bridge.py``).
+lm-eval (see ``lm_eval_baichuan/startup_bridge.py``), and ``commit.txt`` says what was built.
 """
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,23 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 parts = [p for p in Path(self.root, folder).iterdir() if not p.is_symlink() and p.name != "ruff.toml"]
                 build_data["force_include"] |= {str(part): f"{room}/{part.name}" for part in parts}
             build_data["force_include"][self._write("bridge.pth", START_BRIDGE)] = "lm_eval_baichuan.pth"
+            if commit := self._commit():
+                build_data["force_include"][self._write("commit.txt", commit)] = "lm_eval_baichuan/commit.txt"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the generated files once they are in the wheel."""
         self.generated.cleanup()
+
+    def _commit(self) -> str | None:
+        """The commit that this is built from, with "-dirty" if files were changed; None where git doesn't know."""
+        if not Path(self.root, ".git").exists():
+            return None
+        describe = ["git", "-C", self.root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        try:
+            done = subprocess.run(describe, capture_output=True, text=True, check=False)  # noqa: S603
+        except OSError:
+            return None
+        return done.stdout.strip() or None
 
     def _write(self, name: str, text: str) -> str:
         path = Path(self.generated.name, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .registration import complete_task_manager, register_models
+from .registration import complete_task_manager, look_after_command, register_models
 
 
 def main() -> None:
@@ -11,6 +11,7 @@ def main() -> None:
 
     register_models()
     complete_task_manager()
+    look_after_command()
     cli_evaluate()
 
 

@@ -93,10 +93,11 @@ def _configuration(name: str) -> Any:
     from transformers import AutoConfig
 
     from .model_adapters import baichuan  # noqa: F401 - registers the model type
+    from .model_adapters.demo import demo_folder
     from .model_adapters.errors import CheckpointError
 
     try:
-        return AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(demo_folder(name) or name)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{name}: no config.json could be read there ({str(error).splitlines()[0]}).") from error
 

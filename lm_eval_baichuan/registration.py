@@ -1,5 +1,7 @@
 """Registers this package's models and tasks with a lm-eval that does not discover them.
 
+Its command that evaluates is also looked after here: see `lm_eval_command`.
+
 There are three kinds of lm-eval: releases up to 0.4.13 discover no plugins, later ones discover models, and discovering
 tasks too is proposed. So there is one function for each half. Both read the entry points that ``pyproject.toml``
 declares, so a lm-eval that reads them itself sees exactly the same; each does nothing where lm-eval discovers its half,
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import task_index as kept_index
-from .model_adapters.hosts.lm_eval import model_registry, reads_tasks, task_index
+from .model_adapters.hosts.lm_eval import model_registry, reads_tasks, task_index, wrap_command
 
 DISTRIBUTION = "lm-eval-baichuan"
 
@@ -52,7 +54,7 @@ def keep_task_index() -> None:
     if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod):
         return  # another way of building it: nothing is kept
     versions = {package: importlib.metadata.version(package) for package in ("lm_eval", "pyyaml", DISTRIBUTION)}
-    kept_index.remember_files(index, [Path(str(index.__file__)).parent, *_task_directories()], versions)
+    kept_index.remember_files(index, [Path(str(index.__file__)).parent, *task_directories()], versions)
 
 
 def add_task_directories() -> None:
@@ -71,7 +73,7 @@ def add_task_directories() -> None:
     if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod) or parameters[:1] != ["paths"]:
         raise RuntimeError(f"expected a static method TaskIndex.build(paths, …) in {index.__file__}, got {parameters}")
     own_tasks = Path(str(index.__file__)).parent
-    directories = _task_directories()
+    directories = task_directories()
 
     @functools.wraps(build)
     def build_with_plugins(paths: Iterable[Path], **options: Any) -> Any:
@@ -81,12 +83,24 @@ def add_task_directories() -> None:
     index.TaskIndex.build = staticmethod(build_with_plugins)
 
 
+def look_after_command() -> None:
+    """Have lm-eval's command that evaluates look for known mistakes first, and tell them in a line each."""
+    from .lm_eval_command import run
+
+    wrap_command(run)
+
+
+def model_names() -> list[str]:
+    """Return the names of this package's models."""
+    return [entry_point.name for entry_point in _entry_points("lm_eval.models")]
+
+
 def _entry_points(group: str) -> Sequence[importlib.metadata.EntryPoint]:
     """Return this package's own entry points of a group; other packages' are not ours to register."""
     return list(importlib.metadata.distribution(DISTRIBUTION).entry_points.select(group=group))
 
 
-def _task_directories() -> list[Path]:
+def task_directories() -> list[Path]:
     """Return the folders of the packages named by the entry points, importing none of them."""
     directories = []
     for entry_point in _entry_points("lm_eval.tasks"):

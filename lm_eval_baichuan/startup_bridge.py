@@ -2,7 +2,7 @@
 
 Releases of lm-eval up to 0.4.13 discover no plugins, and later ones no tasks. So ``lm_eval_baichuan.pth`` imports this
 module in every Python process of the environment, and this module waits for lm-eval: it adds a finder that finds
-nothing itself, but lets :mod:`.registration` follow the import of the two lm-eval modules that it completes, and tell
+nothing itself, but lets :mod:`.registration` follow the import of the lm-eval modules that it completes, and tell
 by them what this lm-eval does itself.
 
 Because it runs everywhere, it imports nothing but ``os`` and ``sys``, does nothing until lm-eval is imported, and lets
@@ -22,6 +22,7 @@ FOLLOWED = {
     # a module of lm-eval: the function of .registration that completes it
     "lm_eval.models": "register_models",
     "lm_eval.tasks.manager": "complete_task_manager",
+    "lm_eval._cli.run": "look_after_command",
 }
 
 

@@ -14,8 +14,8 @@ import sentencepiece
 from numpy.typing import NDArray
 
 _PROBES = (
-    "", "\n", "\n\n", "a", "a\n", "\na", "a\nb", " a \n  b\t\n\n c ", "\n \n", "▁\n▁a", "　一\n　二　\n", "1. A\n2. B\n\nC",
-    "答案：\nA. e\u0301\n\r\nﬁ \u00a0\n", "🙂\n\x00\n\ufffd", "the\nthe the\n the",
+    "", "\n", "\n\n", "a", "a\n", "\na", "a\nb", " a \n  b\t\n\n c ", "\n \n", "▁\n▁a", "　一\n　二　\n",
+    "1. A\n2. B\n\nC", "答案：\nA. e\u0301\n\r\nﬁ \u00a0\n", "🙂\n\x00\n\ufffd", "the\nthe the\n the",
 )  # fmt: skip
 """Texts that show a vocabulary which trims, normalises or marks words across lines."""
 

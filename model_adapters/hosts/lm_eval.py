@@ -6,9 +6,14 @@ file, and tells what it has before lm-eval is loaded.
 
 from __future__ import annotations
 
+import functools
+import glob
 import importlib
 import inspect
-from collections.abc import Iterator, Sequence
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from . import Lean
@@ -18,6 +23,9 @@ MODELS = "lm_eval.models"
 
 TASK_MANAGER = "lm_eval.tasks.manager"
 """The module that decides which folders hold tasks."""
+
+COMMAND = "lm_eval._cli.run"
+"""The module of the command that evaluates."""
 
 TASK_INDEX = "lm_eval.tasks._index"
 """The module that finds tasks in folders."""
@@ -34,6 +42,11 @@ def model_registry() -> Any | None:
     return None if hasattr(registry, "load_plugins") else registry.model_registry
 
 
+def model_class(name: str) -> Any:
+    """The class of a model that lm-eval knows by name; it is imported for that."""
+    return importlib.import_module("lm_eval.api.registry").get_model(name)
+
+
 def task_index() -> Any | None:
     """The module of `TaskIndex`; None where lm-eval reads the entry points itself."""
     manager = importlib.import_module(TASK_MANAGER)
@@ -47,6 +60,87 @@ def reads_tasks() -> Any | None:
     except ImportError:
         return None
     return index if hasattr(index, "load_yaml") and hasattr(index, "TaskIndex") else None
+
+
+def wrap_command(around: Callable[[Callable[[Any], None], Any], None]) -> None:
+    """Has lm-eval's command that evaluates done by ``around(command, arguments)``; once, however often it is called.
+
+    Args:
+        around: Takes lm-eval's own function and the parsed arguments that it is to be called with.
+    """
+    run = importlib.import_module(COMMAND).Run
+    command = run._execute
+    if hasattr(command, "__wrapped__"):
+        return
+
+    @functools.wraps(command)
+    def wrapped(arguments: Any) -> None:
+        around(command, arguments)
+
+    run._execute = staticmethod(wrapped)
+
+
+@contextmanager
+def around_choosing_tasks(before: Callable[[Any], None], after: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Inside this block, lm-eval's command calls back before it looks for the tasks by name, and once it found them.
+
+    Args:
+        before: Takes the settings of the command, an `EvaluatorConfig`.
+        after: Takes the settings and the `TaskManager`. The model comes after that.
+    """
+    from lm_eval.config.evaluate_config import EvaluatorConfig
+
+    process_tasks = EvaluatorConfig.process_tasks
+
+    @functools.wraps(process_tasks)
+    def wrapped(settings: Any, *arguments: Any, **options: Any) -> Any:
+        before(settings)
+        manager = process_tasks(settings, *arguments, **options)
+        after(settings, manager)
+        return manager
+
+    EvaluatorConfig.process_tasks = wrapped
+    try:
+        yield
+    finally:
+        EvaluatorConfig.process_tasks = process_tasks
+
+
+def quiet() -> None:
+    """Leaves out what lm-eval shows though nothing is wrong.
+
+    The bars of building prompts, one a task, show only where a task takes long, and go when it is done; and git isn't
+    asked for the commit of a folder that is in no repository, which it calls fatal.
+    """
+    task: Any = importlib.import_module("lm_eval.api.task")
+    if not isinstance(task.tqdm, functools.partial):
+        task.tqdm = functools.partial(task.tqdm, delay=2, leave=False)
+    evaluator: Any = importlib.import_module("lm_eval.evaluator")
+    ask_git = evaluator.get_git_commit_hash
+    if hasattr(ask_git, "__wrapped__"):
+        return
+
+    @functools.wraps(ask_git)
+    def ask_in_a_repository() -> str | None:
+        here = Path.cwd()
+        in_one = any((folder / ".git").exists() for folder in (here, *here.parents))
+        return ask_git() if in_one else None
+
+    evaluator.get_git_commit_hash = ask_in_a_repository
+
+
+def answers_kept(path: str, but: str) -> dict[str, int]:
+    """How many answers each database of ``--use_cache path`` holds; there is one a process.
+
+    Args:
+        path: What the option was given.
+        but: A key that holds no answer.
+    """
+    kept = {}
+    for file in sorted(glob.glob(f"{glob.escape(path)}_rank*.db")):
+        with closing(sqlite3.connect(file)) as database:  # in the form that SqliteDict gives it
+            kept[file] = database.execute("SELECT COUNT(*) FROM unnamed WHERE key != ?", (but,)).fetchone()[0]
+    return kept
 
 
 def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator[tuple[list[int], list[int]]]:
@@ -179,5 +273,16 @@ LEANS = (
     Lean("lm_eval.api.model:CacheHook.add_partial", "lm.trie_lm keeps answers by it", ("attr", "req", "res")),
     Lean("lm_eval.api.model:hash_args", "lm.trie_lm looks answers up by it", ("attr", "args")),
     Lean("lm_eval.api.model:CachingLM.__getattr__", "lm.trie_lm has it pass requests on to the model", ("attr",)),
+    Lean(f"{COMMAND}:Run._execute", "lm_eval_baichuan.lm_eval_command is around it", ("args",)),
+    Lean(
+        "lm_eval.config.evaluate_config:EvaluatorConfig.process_tasks",
+        "lm_eval_baichuan.before_the_run looks at what was asked for there",
+        ("metadata",),
+    ),
+    Lean("lm_eval.api.registry:get_model", "lm_eval_baichuan.before_the_run asks a model's class", ("model_name",)),
+    Lean(f"{TASK_MANAGER}:TaskManager.task_index", "lm_eval_baichuan.before_the_run knows our tasks by it"),
+    Lean(f"{TASK_MANAGER}:TaskManager.load", "lm_eval_baichuan.before_the_run loads our tasks first", ("task_list",)),
+    Lean("lm_eval.api.task:tqdm", "quiet replaces it: the bars of 52 subjects show only where they take long"),
+    Lean("lm_eval.evaluator:get_git_commit_hash", "quiet wraps it: git is loud outside a repository"),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
 )

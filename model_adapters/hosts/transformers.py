@@ -22,6 +22,7 @@ __all__ = [
     "ALL_ATTENTION_FUNCTIONS",
     "CACHE_KEYWORD",
     "LEANS",
+    "LOADING_OPTIONS",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
     "attending_by",
@@ -39,6 +40,43 @@ __all__ = [
 
 CACHE_KEYWORD = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 """How models, masks and outputs name the KV cache: ``cache`` since 5.24, ``past_key_values`` before."""
+
+
+LOADING_OPTIONS = frozenset(inspect.signature(PreTrainedModel.from_pretrained).parameters) - {
+    "pretrained_model_name_or_path",
+    "model_args",
+    "kwargs",
+} | {
+    "adapter_kwargs",
+    "adapter_name",
+    "allow_all_kernels",
+    "attn_implementation",
+    "device_map",
+    "device_mesh",
+    "distributed_config",
+    "dtype",
+    "experts_implementation",
+    "generation_config",
+    "gguf_file",
+    "kernel_config",
+    "key_mapping",
+    "low_cpu_mem_usage",
+    "max_memory",
+    "offload_buffers",
+    "offload_folder",
+    "output_loading_info",
+    "proxies",
+    "quantization_config",
+    "state_dict",
+    "subfolder",
+    "tp_plan",
+    "tp_size",
+    "tqdm_class",
+    "trust_remote_code",
+    "use_kernels",
+    "variant",
+}
+"""What `from_pretrained` takes beside the keys of a configuration; most of it is in no signature."""
 
 
 def attention_name(model: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from ..baichuan.auto_dtype import auto_dtype
 from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
-from ..baichuan.config_values import override_config
+from ..baichuan.config_values import KINDS, override_config
 from ..baichuan.ignored_values import ignored_config
 from ..baichuan.layouts import CheckedCausalLM, check_model_object, checkpoint_config
 from ..baichuan.peft_adapter import with_adapter
@@ -22,6 +23,8 @@ from ..baichuan.tokenizer_files import FAST
 from ..demo import demo_folder
 from ..errors import CheckpointError, TokenizerError
 from .before_loading import BeforeLoading
+from .chat import check_has_form
+from .model_args import check_folder
 from .processes import check_tensor_parallel
 from .trie_lm import TrieLM
 
@@ -53,6 +56,7 @@ class BaichuanLM(TrieLM):
 
     RESULTS_KEY = "baichuan"
     AUTO_MODEL_CLASS = CheckedCausalLM
+    FURTHER_OPTIONS = frozenset({"torchao"}).union(*KINDS.values())
 
     def __init__(
         self,
@@ -65,12 +69,26 @@ class BaichuanLM(TrieLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
+        kwargs = self._checked(kwargs)
         if trust_remote_code:
             logger.warning("trust_remote_code is ignored: --model baichuan never runs code from a checkpoint.")
         self._before = BeforeLoading.take(kwargs, trie=bool(trie), token_budget=token_budget, check=check_memory)
         kwargs.setdefault("backend", "causal")
         super().__init__(pretrained=pretrained, dtype=dtype, trie=trie, token_budget=token_budget, **kwargs)
         self._rows.require_all_but_added()
+
+    @classmethod
+    def _check_checkpoint(cls, pretrained: str, options: Mapping[str, Any], chat_form: bool) -> None:
+        demo = demo_folder(pretrained)
+        check_folder(pretrained)
+        if not (chat_form or demo or Path(pretrained).is_dir()):
+            return  # a repository on the hub: what is downloaded of it, is when it is loaded
+        folder = Path(demo or local_checkpoint(pretrained, weights=False, **hub_arguments(options)))
+        config = checkpoint_config(str(folder))
+        if chat_form and not options.get("tokenizer"):
+            tokenizer = checkpoint_tokenizer(folder, llama=not isinstance(config, BaichuanConfig), add_bos_token=None)
+            if tokenizer is not None:
+                check_has_form(tokenizer)
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         if not isinstance(pretrained, str):

@@ -59,11 +59,7 @@ class ChatForm:
         Raises:
             RequestError: The model has no chat form, or its form has no place for a message.
         """
-        if not getattr(tokenizer, "chat_template", None):
-            raise RequestError(
-                f"--apply_chat_template: {tokenizer.name_or_path} states no chat form. Leave the option out, or put "
-                "the form that this model was trained on into the folder as chat_template.jinja."
-            )
+        check_has_form(tokenizer)
         system = bool(history) and history[0]["role"] == "system"
         conversation = _Conversation(tokenizer, history, self._system_text, add_generation_prompt, arguments)
         try:
@@ -182,6 +178,19 @@ class _ChatLayout(ShotLayout):
     def text(self, kept: list[int]) -> str:
         """The conversation with only the `kept` shots, in their order."""
         return self.render(kept)
+
+
+def check_has_form(tokenizer: Any) -> None:
+    """Stops where a tokenizer has no chat form, as that of a base model.
+
+    Raises:
+        RequestError: It has none.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise RequestError(
+            f"--apply_chat_template: {tokenizer.name_or_path} states no chat form, as base models don't. Leave the "
+            "option out, or put the form that this model was trained on into the folder as chat_template.jinja."
+        )
 
 
 def _into_first_user_turn(history: list[Message]) -> list[Message]:

@@ -7,8 +7,10 @@ over-long prompts lose shots by the published rule, nothing is cut or scored sil
 
 from __future__ import annotations
 
+import inspect
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from typing import Any, Literal
 
@@ -16,19 +18,23 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
+from transformers import AutoTokenizer
 
 from ..baichuan.quantized import describe_quantization
-from ..errors import OptionError, RequestError, UnsupportedModelError
+from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import answers_in, look_up_in_the_model, remembered, rolling_windows
 from ..hosts.transformers import tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from .cache_fingerprint import check_cache, digest, fingerprint
-from .chat import OWN_TEMPLATE, ChatForm, Message
+from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
+from .model_args import check_device, check_folder, check_names, option_names, with_dtypes
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
+from .provenance import provenance
+from .question_bar import QuestionBar
 from .run_facts import RunFacts
 from .run_places import hold_cache, naming_the_cache, try_run_places
 from .self_check import Encoded, SelfCheck
@@ -60,6 +66,8 @@ class TrieLM(HFLM):
 
     RESULTS_KEY = "hf_trie"
     """Under which name the results hold what `get_model_info` adds."""
+    FURTHER_OPTIONS: Collection[str] | None = None
+    """Options beside those of the classes and the loader; None: the keys of the checkpoint's configuration."""
     looks_up_answers = True
     """Whether `loglikelihood` itself looks answers up in the cache: the results tell of remembered answers too."""
 
@@ -75,6 +83,8 @@ class TrieLM(HFLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
+        kwargs = self._checked(kwargs)
+        self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
         self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
@@ -94,8 +104,59 @@ class TrieLM(HFLM):
         self._scorer = self._make_scorer(token_budget, attention) if trie else None
         agree_on_budget(self._scorer, self.model)
 
+    @classmethod
+    def check_model_args(cls, options: Mapping[str, Any], *, chat_form: bool = False) -> None:
+        """Finds known mistakes in ``--model_args`` with little time and no weights.
+
+        Args:
+            options: The options by name, ``device`` among them.
+            chat_form: Whether the run asks in the model's chat form.
+
+        Raises:
+            CheckpointError: The checkpoint's folder is not there.
+            OptionError: An option is unknown or has a value that it does not take.
+            RequestError: The model has no chat form.
+        """
+        options = cls._checked(options)
+        pretrained = options.get("pretrained")
+        if pretrained is None and inspect.signature(cls).parameters["pretrained"].default is inspect.Parameter.empty:
+            raise OptionError("--model_args: pretrained is missing. Pass pretrained=FOLDER or a hub repository.")
+        if isinstance(pretrained, str):
+            cls._check_checkpoint(pretrained, options, chat_form)
+
+    @classmethod
+    def _checked(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options with their dtypes under torch's names, once names and devices were found to be right."""
+        check_names(options, cls._option_names(), others=cls.FURTHER_OPTIONS is None)
+        check_device(options.get("device"), may_be_default=True)
+        return with_dtypes(options)
+
+    @classmethod
+    def _option_names(cls) -> set[str]:
+        return option_names(cls, HFLM).union(cls.FURTHER_OPTIONS or ())
+
+    @classmethod
+    def _check_checkpoint(cls, pretrained: str, options: Mapping[str, Any], chat_form: bool) -> None:
+        """Looks at a checkpoint's folder, and with `chat_form` at its tokenizer; both raise what loading would."""
+        check_folder(pretrained)
+        if chat_form:
+            where = {name: options[name] for name in ("revision", "subfolder", "trust_remote_code") if name in options}
+            check_has_form(AutoTokenizer.from_pretrained(options.get("tokenizer") or pretrained, **where))
+
+    def _get_config(self, pretrained: str, **kwargs: Any) -> None:
+        try:
+            super()._get_config(pretrained, **kwargs)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{pretrained}: no configuration could be read ({str(error).splitlines()[0]})."
+            ) from error
+        names = [name for name in self._for_config if not hasattr(self.config, name)]
+        check_names(names, self._option_names().union(self.config.to_dict()))
+
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         """What `HFLM` is to load instead of `pretrained`; called once the options of this class were checked."""
+        if isinstance(pretrained, str):
+            check_folder(pretrained)
         return pretrained
 
     def _chat_rule(self, tokenizer: Any) -> str:
@@ -145,12 +206,11 @@ class TrieLM(HFLM):
         fitted: dict[str, tuple[str, list[int]]] = {}
         encoded = [
             self._encode(request, fitted)
-            for request in tqdm(requests, desc="Tokenizing", disable=disable_tqdm or self.rank != 0)
+            for request in tqdm(requests, "Tokenizing", delay=1, leave=False, disable=disable_tqdm or self.rank != 0)
         ]
         for warning in self._facts.warnings():
             logger.warning(warning)
-        with naming_the_cache(self.cache_hook):
-            answers = self._remembered_or_scored(encoded, disable_tqdm)
+        answers = self._remembered_or_scored(encoded, disable_tqdm)
         self._count_tokens(requests, encoded)
         for warning in self._facts.count_ties(requests, answers):
             logger.warning(warning)
@@ -158,17 +218,26 @@ class TrieLM(HFLM):
 
     def _remembered_or_scored(self, encoded: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
         """Takes answers from the cache where it has any for just these token ids, and scores the other requests."""
-        known = [remembered(self.cache_hook, "loglikelihood", key or ()) for key, *_ in encoded]
+        with naming_the_cache(self.cache_hook):
+            known = [remembered(self.cache_hook, "loglikelihood", key or ()) for key, *_ in encoded]
         unknown = [request for request, answer in zip(encoded, known, strict=True) if answer is None]
         self._facts.remembered += len(encoded) - len(unknown)
         if len(unknown) < len(encoded):
             logger.info("%d of %d answers are taken from the cache.", len(encoded) - len(unknown), len(encoded))
-        scored = iter(self._loglikelihood_tokens(unknown, disable_tqdm=disable_tqdm) if unknown else ())
-        answers = [next(scored) if answer is None else answer for answer in known]
-        cache = answers_in(self.cache_hook)
-        if cache is not None:
-            cache.commit()
-        return answers
+        with self._keeping_answers():
+            scored = iter(self._loglikelihood_tokens(unknown, disable_tqdm=disable_tqdm) if unknown else ())
+        return [next(scored) if answer is None else answer for answer in known]
+
+    @contextmanager
+    def _keeping_answers(self) -> Iterator[None]:
+        """However this block ends, what it put into the cache is written, which else happens some time later."""
+        with naming_the_cache(self.cache_hook):
+            try:
+                yield
+            finally:
+                cache = answers_in(self.cache_hook)
+                if cache is not None:
+                    cache.commit()
 
     def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
         """Notes what each task sent and what it took; `requests` has the Instance of each encoded one."""
@@ -193,7 +262,7 @@ class TrieLM(HFLM):
         contexts = [request.args[0] for request in requests]
         self._rows.check(map(self.tok_encode, contexts))
         self._self_check.generation(self, contexts)
-        with naming_the_cache(self.cache_hook):
+        with self._keeping_answers():
             texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
@@ -273,12 +342,12 @@ class TrieLM(HFLM):
         precision = self.mixed_precision_dtype
         with (
             torch.autocast(self.device.type, dtype=precision, enabled=precision is not None),
-            tqdm(total=len(requests), desc="Scoring", unit="request", disable=disable_tqdm or self.rank != 0) as bar,
+            QuestionBar(_questions(requests), hidden=disable_tqdm or self.rank != 0) as bar,
         ):
             self._self_check.scores(self, scorer, requests, trie)
 
             def show(progress: Progress) -> None:
-                bar.set_postfix_str(_describe(progress))
+                bar.show(progress)
                 if progress.tokens_done == progress.tokens_total:
                     self._facts.tokens_sent += progress.tokens_sent
                     self._facts.tokens_run += progress.tokens_total
@@ -288,7 +357,7 @@ class TrieLM(HFLM):
                 key = requests[score.request][0]
                 if key is not None:  # a window of a rolling request has no key of its own
                     self.cache_hook.add_partial("loglikelihood", key, answer)
-                bar.update()
+                bar.scored(score.request)
         return answers
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -302,7 +371,8 @@ class TrieLM(HFLM):
             Per text, in order: its log-likelihood in nats.
         """
         if self._scorer is None:
-            totals: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)
+            with self._keeping_answers():
+                totals: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)
             return totals
         windows: list[Encoded] = []
         counts = []
@@ -376,6 +446,7 @@ class TrieLM(HFLM):
     def _score_facts(self) -> dict[str, Any]:
         plain = "lm-eval batches" + (f", because {self._not_served}" if self._not_served else "")
         return {
+            **provenance(self),
             "model_type": self.config.model_type,
             "processes": self.world_size,
             "tensor_parallel": tensor_parallel_size(self.model),
@@ -390,7 +461,6 @@ class TrieLM(HFLM):
         }
 
 
-def _describe(progress: Progress) -> str:
-    left = progress.seconds_left
-    remaining = "" if left is None else f", {tqdm.format_interval(left)} left"
-    return f"{progress.tokens_per_second:.0f} tokens/s, {progress.saved_share:.0%} of tokens saved{remaining}"
+def _questions(requests: Iterable[Encoded]) -> list[Hashable]:
+    """The question of each request: its context, or for a window of a whole text a number of its own."""
+    return [number if key is None else key[0] for number, (key, *_) in enumerate(requests)]

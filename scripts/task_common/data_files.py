@@ -41,7 +41,8 @@ def find_data_dir(data_dir: str | None) -> Path | None:
             else f"the environment variable {DATA_VARIABLE}"
         )
         raise FileNotFoundError(
-            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data."
+            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data, or fill it: "
+            f"lm-eval-baichuan data fetch {folder}"
         )
     return folder
 
@@ -54,8 +55,9 @@ def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:
     path = folder / file.path
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist. The README of this task shows the layout of the data folder; without data_dir and "
-            f"without the environment variable {DATA_VARIABLE} the data comes from its public home."
+            f"{path} does not exist. Fill the folder (lm-eval-baichuan data fetch {folder}), name another (--metadata "
+            f"data_dir=PATH, or the environment variable {DATA_VARIABLE}), or name none: then the data comes from its "
+            "public home."
         )
     return path.read_bytes(), str(path)
 

@@ -8,7 +8,7 @@ import os
 import huggingface_hub
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
-from .data_files import MAX_DOWNLOAD_BYTES, DataFile
+from .data_files import DATA_VARIABLE, MAX_DOWNLOAD_BYTES, DataFile
 
 
 GITHUB_VARIABLE = "LM_EVAL_BAICHUAN_GITHUB"  # a mirror of raw.githubusercontent.com
@@ -41,7 +41,8 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
     except (OSError, HTTPError) as error:
         raise ConnectionError(
             f"{address} could not be downloaded ({type(error).__name__}: {error}). Name a mirror in the environment "
-            f"variable {GITHUB_VARIABLE}, or get the files another way and pass --metadata data_dir=PATH."
+            f"variable {GITHUB_VARIABLE}, or fill a folder elsewhere (lm-eval-baichuan data fetch PATH) and name it: "
+            f"--metadata data_dir=PATH, or the environment variable {DATA_VARIABLE}."
         ) from error
     kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}.part")

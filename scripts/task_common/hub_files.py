@@ -10,7 +10,7 @@ from typing import Any
 import huggingface_hub
 from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # httpx's or requests', by release
 
-from .data_files import MAX_DOWNLOAD_BYTES, DataFile
+from .data_files import DATA_VARIABLE, MAX_DOWNLOAD_BYTES, DataFile
 
 
 class BoundedBar(huggingface_hub.utils.tqdm):  # type: ignore[misc,name-defined]  # untyped
@@ -42,8 +42,9 @@ def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
     except (OSError, HTTPError) as error:
         raise ConnectionError(
             f"The hub set {repository} at revision {revision}: {pattern} could not be downloaded "
-            f"({type(error).__name__}: {error}). Name a mirror in the environment variable HF_ENDPOINT, or get the "
-            "files another way and pass --metadata data_dir=PATH."
+            f"({type(error).__name__}: {error}). Name a mirror in the environment variable HF_ENDPOINT, or fill a "
+            "folder elsewhere (lm-eval-baichuan data fetch PATH) and name it: --metadata data_dir=PATH, or the "
+            f"environment variable {DATA_VARIABLE}."
         ) from error
 
 

@@ -23,10 +23,30 @@ class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
     """A task whose requests are always of this run's questions and shots, in this run's form."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Set up the task from its YAML, in which ``class`` names this class and means nothing further."""
+        """Set up the task from its YAML, in which ``class`` names this class and means nothing further.
+
+        ``custom_dataset`` is kept apart: lm-eval would write its source into the results, once for each task.
+        """
+        self.load: Callable[..., datasets.DatasetDict] = config["custom_dataset"]
         super().__init__(
-            config={key: value for key, value in config.items() if key != "class"}
+            config={
+                key: value
+                for key, value in config.items()
+                if key not in ("class", "custom_dataset")
+            }
         )
+
+    def download(self, *_: Any, **__: Any) -> None:
+        """Load the questions as lm-eval does, but without its warning, which would come once for each task."""
+        self.dataset = self.load(
+            **(self.config.metadata or {}), **(self.config.dataset_kwargs or {})
+        )
+
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """Set a value of the configuration; of shots other than the protocol's, the results tell both numbers."""
+        if key == "num_fewshot" and value != self.config.num_fewshot:
+            self.config.metadata["protocol_num_fewshot"] = self.config.num_fewshot
+        super().set_config(key, value, update)
 
     def fewshot_docs(self) -> list[Any]:
         """Return no pool of shots to draw from: each question's row carries its own."""

@@ -138,10 +138,30 @@ class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
     """A task whose requests are always of this run's questions and shots, in this run's form."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """Set up the task from its YAML, in which ``class`` names this class and means nothing further."""
+        """Set up the task from its YAML, in which ``class`` names this class and means nothing further.
+
+        ``custom_dataset`` is kept apart: lm-eval would write its source into the results, once for each task.
+        """
+        self.load: Callable[..., datasets.DatasetDict] = config["custom_dataset"]
         super().__init__(
-            config={key: value for key, value in config.items() if key != "class"}
+            config={
+                key: value
+                for key, value in config.items()
+                if key not in ("class", "custom_dataset")
+            }
         )
+
+    def download(self, *_: Any, **__: Any) -> None:
+        """Load the questions as lm-eval does, but without its warning, which would come once for each task."""
+        self.dataset = self.load(
+            **(self.config.metadata or {}), **(self.config.dataset_kwargs or {})
+        )
+
+    def set_config(self, key: str, value: Any, update: bool = False) -> None:
+        """Set a value of the configuration; of shots other than the protocol's, the results tell both numbers."""
+        if key == "num_fewshot" and value != self.config.num_fewshot:
+            self.config.metadata["protocol_num_fewshot"] = self.config.num_fewshot
+        super().set_config(key, value, update)
 
     def fewshot_docs(self) -> list[Any]:
         """Return no pool of shots to draw from: each question's row carries its own."""
@@ -370,7 +390,8 @@ def find_data_dir(data_dir: str | None) -> Path | None:
             else f"the environment variable {DATA_VARIABLE}"
         )
         raise FileNotFoundError(
-            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data."
+            f"{folder}, named by {origin}, is not a folder. Name the folder that holds the data, or fill it: "
+            f"lm-eval-baichuan data fetch {folder}"
         )
     return folder
 
@@ -383,8 +404,9 @@ def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:
     path = folder / file.path
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} does not exist. The README of this task shows the layout of the data folder; without data_dir and "
-            f"without the environment variable {DATA_VARIABLE} the data comes from its public home."
+            f"{path} does not exist. Fill the folder (lm-eval-baichuan data fetch {folder}), name another (--metadata "
+            f"data_dir=PATH, or the environment variable {DATA_VARIABLE}), or name none: then the data comes from its "
+            "public home."
         )
     return path.read_bytes(), str(path)
 
@@ -525,8 +547,9 @@ def hub_snapshot(repository: str, revision: str, pattern: str) -> Path:
     except (OSError, HTTPError) as error:
         raise ConnectionError(
             f"The hub set {repository} at revision {revision}: {pattern} could not be downloaded "
-            f"({type(error).__name__}: {error}). Name a mirror in the environment variable HF_ENDPOINT, or get the "
-            "files another way and pass --metadata data_dir=PATH."
+            f"({type(error).__name__}: {error}). Name a mirror in the environment variable HF_ENDPOINT, or fill a "
+            "folder elsewhere (lm-eval-baichuan data fetch PATH) and name it: --metadata data_dir=PATH, or the "
+            f"environment variable {DATA_VARIABLE}."
         ) from error
 
 

@@ -63,7 +63,7 @@ ALL_FILES = {**{task: file for task, (file, *_) in CSV_FILES.items()}, **JSON_FI
 @pytest.mark.parametrize(("task", "file"), ALL_FILES.items())
 def test_a_missing_file(task: str, file: str, data: Path, load: Load) -> None:
     (data / file).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{data / file} does not exist. The README"):
+    with pytest.raises(FileNotFoundError, match=f"{data / file} does not exist. Fill the folder"):
         load(task, data_dir=str(data), own_data=True)
 
 

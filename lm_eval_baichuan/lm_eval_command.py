@@ -1,0 +1,129 @@
+"""What the ``lm_eval`` command shows of a known mistake, of Ctrl-C and of SIGTERM: one line each.
+
+The exit status is 2 after an error that this package or its tasks raise on purpose, 130 after Ctrl-C and 143 after
+SIGTERM; everything else keeps its traceback. Only the command comes here: from Python, errors are exceptions.
+"""
+
+from __future__ import annotations
+
+import dis
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .before_the_run import BeforeTheRun
+from .model_adapters.errors import EvaluationError
+from .model_adapters.hosts.lm_eval import answers_kept, around_choosing_tasks
+from .registration import task_directories
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def run(command: Callable[[Any], None], arguments: Any) -> None:
+    """Does lm-eval's command that evaluates.
+
+    Args:
+        command: lm-eval's own function.
+        arguments: What it takes: the parsed command line.
+
+    Raises:
+        SystemExit: After a known mistake, Ctrl-C or SIGTERM; a line about it stands on stderr.
+    """
+    before = BeforeTheRun(arguments)
+    try:
+        with _raising_sigterm(before), around_choosing_tasks(before.check_model, before.load_tasks):
+            command(arguments)
+    except Exception as error:
+        if not is_ours(error):
+            raise
+        if _debugging(arguments):
+            traceback.print_exc()
+        rank = int(os.environ.get("RANK", "0"))
+        which = f" (process {rank})" if rank else ""
+        _stop(f"error{which}: {' '.join(line.strip() for line in str(error).splitlines())}", 2)
+    except KeyboardInterrupt:
+        if not before.concerns_us:
+            raise
+        _stop(None if _is_helper() else f"stopped by Ctrl-C. {what_is_kept(before.use_cache)}", 130)
+    except Terminated:
+        _stop(None if _is_helper() else f"stopped by SIGTERM. {what_is_kept(before.use_cache)}", 143)
+    meaning = before.meaning_of_the_demo()
+    if meaning and not _is_helper():
+        print(meaning)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised on purpose: it is of our hierarchy, or a ``raise`` in a file of our tasks gave it.
+
+    Tasks import nothing of this package, so their errors are Python's own.
+    """
+    if isinstance(error, EvaluationError):
+        return True
+    step = error.__traceback__
+    if step is None:
+        return False
+    while step.tb_next is not None:
+        step = step.tb_next
+    code = step.tb_frame.f_code
+    raised = code.co_code[step.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+    file = Path(code.co_filename).resolve()
+    return raised and any(folder.resolve() in file.parents for folder in task_directories())
+
+
+def what_is_kept(use_cache: str | None) -> str:
+    """What a stopped run leaves behind, and how to go on.
+
+    Args:
+        use_cache: The path given to ``--use_cache``, if any.
+    """
+    if use_cache is None:
+        return "No answers are kept: with --use_cache PATH they would be, and the same command would go on from there."
+    from .model_adapters.lm.cache_fingerprint import KEY
+
+    kept = answers_kept(use_cache, but=KEY)
+    return (
+        f"{sum(kept.values())} answers are kept in {', '.join(kept) or use_cache}; the same command goes on from there."
+    )
+
+
+@contextmanager
+def _raising_sigterm(before: BeforeTheRun) -> Iterator[None]:
+    """Inside this block SIGTERM is an exception, as Ctrl-C is, where nobody else looks after it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        if before.concerns_us:
+            raise Terminated
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _debugging(arguments: Any) -> bool:
+    return "DEBUG" in (str(arguments.verbosity).upper(), os.environ.get("LMEVAL_LOG_LEVEL", "").upper())
+
+
+def _is_helper() -> bool:
+    """Whether this is one of several processes, but not the one that speaks for them."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
+def _stop(message: str | None, status: int) -> None:
+    if message is not None:
+        print(f"lm_eval: {message}", file=sys.stderr)
+    raise SystemExit(status)
