@@ -84,8 +84,8 @@ def _files_of_folder(folder: Path) -> tuple[list[ResultsFile], list[str]]:
             cut_off.append(error)
     if not files:
         raise cut_off[0]
-    for error in cut_off:
-        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", error)
+    for cut in cut_off:
+        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", cut)
     models: dict[str, set[Path]] = {}
     for file in files:
         models.setdefault(file.model, set()).add(file.path.parent)

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from ..model_adapters.errors import ResultsError
-from .files import ACCURACY, CHANGED, FACTS_KEYS
+from .files import CHANGED, FACTS_KEYS
 
 SHOWN = 3
 OURS = ("baichuan", "hf-trie")
@@ -217,7 +217,7 @@ class _Task(_Read):
 class _Metrics(_Read):
     """The metrics of one of our tasks."""
 
-    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(alias=ACCURACY)
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(alias="acc,none")
     sample_len: Questions | None = None
 
 
