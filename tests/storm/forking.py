@@ -116,12 +116,21 @@ def fork(order: dict[str, Any], rank: int) -> int:
         os._exit(status)
 
 
+def has_reached(phase: str, told: str) -> bool:
+    """Whether an evaluation has told of a phase."""
+    try:
+        return any(line.startswith(phase) for line in Path(told).read_text().splitlines())
+    except OSError:
+        return False
+
+
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Does an order, and kills it if it lives longer than ``after`` seconds."""
+    """Does an order; kills it ``after`` so many seconds, or so many into the ``phase`` that it tells of."""
     order["began"] = began = time.monotonic()
     living = {fork(order, rank) for rank in range(order["processes"])}
     statuses: list[int] = []
     signalled: float | None = None
+    phase_began = None if order["phase"] else 0.0
     while living:
         for pid in list(living):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -129,7 +138,10 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
                 living.remove(pid)
                 statuses.append(os.waitstatus_to_exitcode(status))
         now = time.monotonic() - began
-        if living and signalled is None and order["after"] is not None and now >= order["after"]:
+        if phase_began is None and has_reached(order["phase"], f"{order.get('told')}0"):
+            phase_began = now
+        since = -1.0 if phase_began is None or order["after"] is None else now - phase_began - order["after"]
+        if living and signalled is None and since >= 0:
             signalled = now
             for pid in living:
                 os.kill(pid, order["signal"])

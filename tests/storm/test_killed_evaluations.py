@@ -18,6 +18,7 @@ from stand_in_hub import hub_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FACTS = ("label_tokens", "shortened_prompts", "truncated_prompts", "tokens_by_task", "ties", "questions")
+PHASES = ("loading", "scoring", "writing")
 KEY_LENGTH = 64
 """Of the keys of answers; the fingerprint's is another."""
 
@@ -46,19 +47,22 @@ class Evaluation:
             **options,
         }
 
-    def run(self, after: float | None = None) -> dict[str, Any]:
-        """Run it, kill it after so many seconds, and look at what it left."""
+    def run(self, phase: str | None = None, after: float | None = None) -> dict[str, Any]:
+        """Run it, kill it so many seconds into a phase, and look at what it left."""
         before = self.kept()
         for told in self.folder.glob("told*"):
             told.unlink()
         done = self.storm.do(
             "evaluate",
+            phase=phase,
             after=after,
             processes=self.processes,
             told=str(self.folder / "told"),
             options=self.options,
         )
-        lines = [line.split() for path in self.folder.glob("told*") for line in path.read_text("utf-8").splitlines()]
+        lines = [
+            line.split() for path in sorted(self.folder.glob("told*")) for line in path.read_text("utf-8").splitlines()
+        ]
         scored = [words[2] for words in lines if words[0] == "scoring"]
         assert len(scored) == len(set(scored)), "scored twice in one run"
         assert not before & set(scored), "scored though the cache had it"
@@ -68,8 +72,9 @@ class Evaluation:
             self.storm.fell[phases[-1]] += 1
         else:
             done["results"] = self.results()
-            times = {phase: float(second) for phase, second, *_ in lines}  # the last of each
-            done["phases"] = (min(float(words[1]) for words in lines if words[0] != "loading"), times["writing"])
+            began = {words[0]: float(words[1]) for words in reversed(lines)}  # the first of each
+            ends = [began.get("scoring", began["writing"]), began["writing"], done["seconds"]]
+            done["phases"] = {name: end - began.get(name, end) for name, end in zip(PHASES, ends, strict=True)}
             assert done["results"]["remembered"] == len(before)
         return done
 
@@ -80,9 +85,9 @@ class Evaluation:
             with closing(sqlite3.connect(path)) as database:
                 assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
                 if database.execute("SELECT name FROM sqlite_master").fetchone():
-                    found = [key for (key,) in database.execute("SELECT key FROM unnamed") if len(key) == KEY_LENGTH]
-                    keys |= {f"{path.name} {key}" if self.processes > 1 else key for key in found}
-        return {key.rpartition(" ")[2] for key in keys}
+                    found = database.execute("SELECT key FROM unnamed")
+                    keys |= {key for (key,) in found if len(key) == KEY_LENGTH}
+        return keys
 
     def results(self) -> dict[str, Any]:
         """What the last run wrote."""
@@ -143,7 +148,8 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_undisturbed_one(
     hub()
     kills = runs = 0
     while kills < storm.kills:
-        done = disturbed.run(after=storm.moment(*first["phases"], first["seconds"]))
+        phase = storm.chance.choice(PHASES)
+        done = disturbed.run(phase, after=storm.moment(first["phases"][phase]))
         kills += done["killed"]
         if not done["killed"]:
             assert_equal(done["results"], wanted)
