@@ -58,7 +58,9 @@ class Storm:
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         done: dict[str, Any] = json.loads(self.process.stdout.readline())
+        done["signal"] = order["signal"]
         if done["killed"]:
+            self.fell[f"status {done['statuses'][0]}"] += 1
             self.fell[signal.Signals(order["signal"]).name] += 1
         elif any(done["statuses"]):
             pytest.fail(f"ended by itself with {done['statuses']}:\n{self.log.read_text('utf-8')[-3000:]}")

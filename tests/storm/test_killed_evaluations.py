@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -22,30 +23,20 @@ PHASES = ("loading", "scoring", "writing")
 KEY_LENGTH = 64
 """Of the keys of answers; the fingerprint's is another."""
 
-DEMO = {
-    "tasks": ["demo_5shot_nature", "demo_5shot_geography"],
-    "folders": [str(REPOSITORY / "tasks" / "demo_5shot")],
-    "limit": 40,
-    "metadata": {},
-}
-HUB = {
-    "tasks": ["mmlu_5shot_anatomy", "cmmlu_5shot_arts", "ceval_5shot_law"],
-    "folders": [str(REPOSITORY / "tasks" / f"{name}_5shot") for name in ("mmlu", "cmmlu", "ceval")],
-    "metadata": {"own_data": True},
-}
+DEMO = ["--tasks", "demo_5shot_nature,demo_5shot_geography", "--limit", "40"]
+DEMO += ["--include_path", str(REPOSITORY / "tasks" / "demo_5shot")]
+HUB = ["--tasks", "mmlu_5shot_anatomy,cmmlu_5shot_arts,ceval_5shot_law", "--include_path", str(REPOSITORY / "tasks")]
+HUB += ["--metadata", "own_data=true"]
 
 
 class Evaluation:
     """One evaluation that is run again and again in a folder until it ends."""
 
-    def __init__(self, storm: Storm, folder: Path, processes: int, options: dict[str, Any]) -> None:
+    def __init__(self, storm: Storm, folder: Path, processes: int, arguments: list[str]) -> None:
         self.storm, self.folder, self.processes = storm, folder, processes
-        self.options = {
-            "model_args": {"pretrained": "demo", "dtype": "float32", "max_length": 120},
-            "use_cache": str(folder / "answers"),
-            "output": str(folder / "results"),
-            **options,
-        }
+        self.arguments = ["--model", "baichuan", "--model_args", "pretrained=demo,dtype=float32,max_length=120"]
+        self.arguments += ["--device", "cpu", "--use_cache", str(folder / "answers")]
+        self.arguments += ["--output_path", str(folder / "results"), "--log_samples", *arguments]
 
     def run(self, phase: str | None = None, after: float | None = None) -> dict[str, Any]:
         """Run it, kill it so many seconds into a phase, and look at what it left."""
@@ -58,7 +49,7 @@ class Evaluation:
             after=after,
             processes=self.processes,
             told=str(self.folder / "told"),
-            options=self.options,
+            arguments=self.arguments,
         )
         lines = [
             line.split() for path in sorted(self.folder.glob("told*")) for line in path.read_text("utf-8").splitlines()
@@ -68,8 +59,10 @@ class Evaluation:
         assert not before & set(scored), "scored though the cache had it"
         assert self.kept() >= before, "a kept answer is lost"
         if done["killed"]:
-            phases = [words[0] for words in lines if words[0] != "done"] or ["starting"]
+            phases = [words[0] for words in lines] or ["starting"]
             self.storm.fell[phases[-1]] += 1
+            if done["signal"] != signal.SIGKILL and self.processes == 1:
+                assert -signal.SIGKILL not in done["statuses"], "hung after a signal"
         else:
             done["results"] = self.results()
             began = {words[0]: float(words[1]) for words in reversed(lines)}  # the first of each
@@ -91,7 +84,7 @@ class Evaluation:
 
     def results(self) -> dict[str, Any]:
         """What the last run wrote."""
-        path = max(Path(self.options["output"]).rglob("results_*.json"), key=lambda path: path.stat().st_mtime_ns)
+        path = max((self.folder / "results").rglob("results_*.json"), key=lambda path: path.stat().st_mtime_ns)
         results = json.loads(path.read_text("utf-8"))
         answers = {}
         for task in results["configs"]:
@@ -130,20 +123,20 @@ def hub(storm: Storm, downloads: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize(
-    ("processes", "options"), [(1, DEMO), (2, DEMO), (1, HUB)], ids=["one process", "two processes", "hub sets"]
+    ("processes", "arguments"), [(1, DEMO), (2, DEMO), (1, HUB)], ids=["one process", "two processes", "hub sets"]
 )
 def test_a_killed_evaluation_goes_on_and_ends_as_an_undisturbed_one(
-    processes: int, options: dict[str, Any], storm: Storm, hub: Callable[[], None], tmp_path: Path
+    processes: int, arguments: list[str], storm: Storm, hub: Callable[[], None], tmp_path: Path
 ) -> None:
     storm.fell = Counter()
-    undisturbed = Evaluation(storm, tmp_path / "undisturbed", processes, options)
+    undisturbed = Evaluation(storm, tmp_path / "undisturbed", processes, arguments)
     undisturbed.folder.mkdir()
     hub()
     first = undisturbed.run()
     wanted = first["results"]
     assert wanted["remembered"] == 0 and sum(facts["asked"] for facts in wanted["facts"]["questions"].values()) > 5
 
-    disturbed = Evaluation(storm, tmp_path / "disturbed", processes, options)
+    disturbed = Evaluation(storm, tmp_path / "disturbed", processes, arguments)
     disturbed.folder.mkdir()
     hub()
     kills = runs = 0
