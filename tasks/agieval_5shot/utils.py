@@ -109,6 +109,13 @@ def read_rows(
             raise ValueError(
                 f"{where}: not JSON ({error.msg}). Replace the file."
             ) from error
+        except (
+            RecursionError,
+            ValueError,
+        ) as error:  # nested too deep, a number too long
+            raise ValueError(
+                f"{where}: not JSON to be read ({error}). Replace the file."
+            ) from error
         kinds = {
             "question": (str,),
             "options": (list,),

@@ -94,11 +94,16 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """Return a file's rows, in file order, from ``data_dir`` or GitHub; stop at one that is no question."""
     content, source = file_content(file, data_dir)
+    text = decode(content, source)
     try:
-        examples = json.loads(decode(content, source))["example"]
+        examples = json.loads(text)["example"]
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{source}, line {error.lineno}: not JSON ({error.msg}). Replace the file."
+        ) from error
+    except (RecursionError, ValueError) as error:  # nested too deep, a number too long
+        raise ValueError(
+            f"{source}: not JSON to be read ({error}). Replace the file."
         ) from error
     except (KeyError, TypeError) as error:
         raise ValueError(
