@@ -9,8 +9,9 @@ from typing import Any
 
 from .model_adapters.demo import demo_folder
 from .model_adapters.errors import OptionError
+from .model_adapters.hosts import without_warnings_of
 from .model_adapters.hosts.lm_eval import model_class, quiet
-from .model_adapters.hosts.torchao import importing_quietly
+from .model_adapters.hosts.torchao import TOLD_AT_IMPORT
 from .registration import model_names, task_directories
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class BeforeTheRun:
         self.concerns_us = settings.model in model_names()
         if not self.concerns_us:
             return
-        with importing_quietly():
+        with without_warnings_of(*TOLD_AT_IMPORT):
             adapter = model_class(settings.model)
             from .model_adapters.lm.model_args import LM_EVAL_DEFAULT, check_device, devices_here
 
