@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from ..baichuan.quantized import describe_quantization
 from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import answers_in, look_up_in_the_model, remembered, rolling_windows
-from ..hosts.transformers import tensor_parallel_size
+from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from .cache_fingerprint import check_cache, digest, fingerprint
@@ -97,6 +97,7 @@ class TrieLM(HFLM):
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
+        never_warn_of_length(self.tokenizer)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._must_serve = trie is True
