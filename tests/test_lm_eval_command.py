@@ -149,6 +149,22 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return folder
 
 
+def test_widths_that_cannot_be_packed_in_four_bits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes")
+    packs = True
+    monkeypatch.setattr("lm_eval_baichuan.model_adapters.baichuan.quantized.packs_for_cpu", lambda: packs)
+    line = asking(model_args="pretrained=demo,load_in_4bit=true", device="cpu")
+    done = command(*line)
+    assert (done.status, done.line) == (
+        2,
+        "error: load_in_4bit=true: on this CPU bitsandbytes packs weights in whole blocks of 64 inputs, and "
+        "intermediate_size 352 is no multiple of 64. Use load_in_8bit=true or torchao=int8.",
+    )
+    packs = False
+    with pytest.raises(Loaded):
+        command(*line)
+
+
 # ------------------------------------------------------------------------------------------------------------- tasks
 
 
