@@ -98,6 +98,10 @@ MISTAKES = {
         "(double)."
     ),
     "pretrained=demo,softmax_dtype=long": "softmax_dtype is 'long'; expected auto, float32",
+    "pretrained=demo,max_length=0": "max_length is 0; expected a whole number above 0.",
+    "pretrained=demo,token_budget=many": "token_budget is 'many'; expected a whole number above 0 or auto.",
+    "pretrained=demo,attention=foo": "attention is 'foo'; expected one of auto, blockwise, dense, flex.",
+    "pretrained=demo,device=cpu": "--model_args: device is an option of its own: --device cpu",
     "pretrained=/nowhere/to/be/found": "/nowhere/to/be/found: no such folder.",
 }
 
@@ -107,6 +111,11 @@ MISTAKES = {
 def test_a_mistake_in_the_model_arguments(command: Command, model: str, arguments: str) -> None:
     done = command(*asking(model, arguments))
     assert (done.status, done.line.startswith(f"error: {MISTAKES[arguments]}")) == (2, True), done.line
+
+
+def test_a_batch_size_that_is_none(command: Command) -> None:
+    done = command(*asking(batch_size="big"))
+    assert (done.status, done.line) == (2, "error: batch_size is 'big'; expected a whole number above 0 or auto.")
 
 
 def test_a_name_that_nobody_knows(command: Command, base_model: str) -> None:

@@ -1,6 +1,12 @@
 """Names of bitsandbytes that are not documented; nothing of it is imported until it is needed."""
 
+import importlib
+from typing import Any
+
 from . import Lean, without_warnings_of
+
+KERNEL_LOGGER = "bitsandbytes.backends.cpu.ops"
+"""The logger that asks, at the import, for a library that would fetch a kernel, which is code, from the hub."""
 
 BLOCK = 64
 """How many weights of a row share a scale in 4 bits."""
@@ -11,11 +17,9 @@ ACTIVATION_LOGGER = "bitsandbytes.autograd._functions"
 
 def packs_for_cpu() -> bool:
     """Whether on this CPU 4-bit weights are put into a layout of their own, which takes whole blocks and rows alone."""
-    # Imported so, it doesn't ask for a library that would fetch a kernel, which is code, from the hub.
-    with without_warnings_of("bitsandbytes.backends.cpu.ops"):
-        from bitsandbytes.functional import has_avx512bf16
-
-    return bool(has_avx512bf16())
+    with without_warnings_of(KERNEL_LOGGER):
+        functional: Any = importlib.import_module("bitsandbytes.functional")
+    return bool(functional.has_avx512bf16())
 
 
 LEANS = (

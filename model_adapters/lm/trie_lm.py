@@ -30,7 +30,7 @@ from .cache_fingerprint import check_cache, digest, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding, label_id
-from .model_args import check_device, check_folder, check_names, option_names, with_dtypes
+from .model_args import check_device, check_folder, check_names, check_numbers, option_names, with_dtypes
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .prompt_shortening import fit, shot_layout
 from .provenance import provenance
@@ -41,6 +41,8 @@ from .self_check import Encoded, SelfCheck
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
+
+ATTENTION = ("auto", "blockwise", "dense", "flex")
 
 
 class TrieLM(HFLM):
@@ -83,7 +85,8 @@ class TrieLM(HFLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
-        kwargs = self._checked(kwargs)
+        kwargs = self._checked({**kwargs, "token_budget": token_budget, "attention": attention})
+        token_budget, attention = kwargs.pop("token_budget"), kwargs.pop("attention")
         self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
@@ -130,6 +133,9 @@ class TrieLM(HFLM):
         """The options with their dtypes under torch's names, once names and devices were found to be right."""
         check_names(options, cls._option_names(), others=cls.FURTHER_OPTIONS is None)
         check_device(options.get("device"), may_be_default=True)
+        check_numbers(options)
+        if options.get("attention", "auto") not in ATTENTION:
+            raise OptionError(f"attention is {options['attention']!r}; expected one of {', '.join(ATTENTION)}.")
         return with_dtypes(options)
 
     @classmethod
