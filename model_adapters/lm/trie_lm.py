@@ -23,7 +23,7 @@ from transformers import AutoTokenizer
 from ..baichuan.quantized import describe_quantization
 from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, remembered, rolling_windows
-from ..hosts.transformers import tensor_parallel_size
+from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from ..trie_scorer.trie.build import TokenIds
@@ -31,7 +31,7 @@ from .cache_fingerprint import check_cache, digest, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
 from .embedding_rows import EmbeddingRows
 from .label_tokens import check_encoding
-from .model_args import check_device, check_folder, check_names, option_names, with_dtypes
+from .model_args import check_device, check_folder, check_names, check_numbers, option_names, with_dtypes
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .provenance import provenance
 from .question_bar import QuestionBar
@@ -42,6 +42,8 @@ from .self_check import SelfCheck
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
+
+ATTENTION = ("auto", "blockwise", "dense", "flex")
 
 
 class TrieLM(HFLM):
@@ -84,7 +86,8 @@ class TrieLM(HFLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
-        kwargs = self._checked(kwargs)
+        kwargs = self._checked({**kwargs, "token_budget": token_budget, "attention": attention})
+        token_budget, attention = kwargs.pop("token_budget"), kwargs.pop("attention")
         self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
@@ -99,6 +102,7 @@ class TrieLM(HFLM):
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
         self._requests = RequestEncoding(self, self._facts, self._chat, self._label_override)
+        never_warn_of_length(self.tokenizer)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._must_serve = trie is True
@@ -131,6 +135,9 @@ class TrieLM(HFLM):
         """The options with their dtypes under torch's names, once names and devices were found to be right."""
         check_names(options, cls._option_names(), others=cls.FURTHER_OPTIONS is None)
         check_device(options.get("device"), may_be_default=True)
+        check_numbers(options)
+        if options.get("attention", "auto") not in ATTENTION:
+            raise OptionError(f"attention is {options['attention']!r}; expected one of {', '.join(ATTENTION)}.")
         return with_dtypes(options)
 
     @classmethod
