@@ -39,6 +39,7 @@ from .request_encoding import Encoded, RequestEncoding
 from .run_facts import RunFacts
 from .run_places import hold_cache, naming_the_cache, try_run_places
 from .self_check import SelfCheck
+from .shared_generation import SharedGeneration
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class TrieLM(HFLM):
         self._rank, self._world_size = rank_and_world_size(self)
         self._requests = RequestEncoding(self, self._facts, self._chat, self._label_override)
         never_warn_of_length(self.tokenizer)
+        self._shared = SharedGeneration(self, self._facts, check=self_check)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._must_serve = trie is True
@@ -260,6 +262,8 @@ class TrieLM(HFLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generates as lm-eval's hf model does, once the KV cache has been compared with computing anew.
 
+        Prompts with a common beginning run it once (see `shared_generation`).
+
         Args:
             requests: Instances whose ``args`` are (context, options of the generation).
             disable_tqdm: Whether to hide the progress bars.
@@ -268,11 +272,21 @@ class TrieLM(HFLM):
             Per request, in order: the generated text.
         """
         contexts = [request.args[0] for request in requests]
-        self._rows.check(map(self.tok_encode, contexts))
+        ids = [self.tok_encode(context) for context in contexts]
+        self._rows.check(ids)
         self._self_check.generation(self, contexts)
-        with self._keeping_answers():
-            texts: list[str] = super().generate_until(requests, disable_tqdm)
+        texts = [""] * len(requests)
+        for group in self._shared.groups(ids):
+            some = [requests[member] for member in group.members]
+            with self._keeping_answers(), self._shared.sharing(group, ids):
+                for member, text in zip(group.members, super().generate_until(some, disable_tqdm), strict=True):
+                    texts[member] = text
         return texts
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
+        ids, options = self._shared.arrange(context, options)
+        generated: torch.Tensor = super()._model_generate(ids, max_length, stop, **options)
+        return generated
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **kwargs: Any
