@@ -11,6 +11,7 @@ Evaluating is not here: that is ``lm_eval --model baichuan``.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
 from .model_adapters.errors import EvaluationError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Command(NamedTuple):
@@ -89,13 +92,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None reads them from the process.
 
     Returns:
-        The sub-command's own status, 2 after a :class:`EvaluationError`, or 130 after Ctrl-C.
+        The sub-command's own status, 2 after a :class:`EvaluationError` or on a full disk, or 130 after Ctrl-C.
     """
     args = build_parser().parse_args(argv)
     try:
         return cast(int, args.run(args))
     except EvaluationError as error:
         print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        place = error.filename2 or error.filename or "a file"
+        reason = f"{place} could not be written ({error.strerror}). Make room, and run the same command again."
+        print(f"lm-eval-baichuan {args.command}: error: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"lm-eval-baichuan {args.command}: interrupted", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import subprocess
 import sys
 import types
@@ -59,6 +60,13 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     add_command(monkeypatch, "example", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli.main(["example"])
+
+
+def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    add_command(monkeypatch, "example", OSError(errno.ENOSPC, "No space left on device", "report.html"))
+    assert cli.main(["example"]) == 2
+    told = "report.html could not be written (No space left on device). Make room, and run the same command again."
+    assert capsys.readouterr().err == f"lm-eval-baichuan example: error: {told}\n"
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
