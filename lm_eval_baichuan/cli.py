@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
 from .model_adapters.errors import EvaluationError
+from .printable import printable
 
 
 class Command(NamedTuple):
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return cast(int, args.run(args))
     except EvaluationError as error:
-        print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
+        print(f"lm-eval-baichuan {args.command}: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"lm-eval-baichuan {args.command}: interrupted", file=sys.stderr)
