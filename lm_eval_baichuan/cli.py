@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
 from .model_adapters.errors import EvaluationError
+from .printable import printable
 from .stopping import Terminated, raising_sigterm
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with raising_sigterm():
             return cast(int, args.run(args))
     except EvaluationError as error:
-        print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
+        print(f"lm-eval-baichuan {args.command}: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in NO_ROOM:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ..printable import printable, spreadsheet_cell
 from .outcome import Outcome
 from .tables import QUESTION, SHOWN_CHANGES, Table, certificate_line, paper_row, unequal_certificates
 from .verdicts import DIFFERS, NO_MEASUREMENT, Line
@@ -24,28 +25,28 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
     console = Console(width=width)
     with console.capture() as captured:
         for table in outcome.tables(SHOWN_CHANGES):
-            drawn = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD, padding=0)
+            drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
-                    Text(header),
+                    Text(printable(header)),
                     justify="right" if numeric else "left",
                     no_wrap=numeric or cut or header == "verdict",
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:
-                drawn.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+                drawn.add_row(*(Text(printable(cell), style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Text(f"  {footnote}", style="dim"))
+                console.print(Text(f"  {printable(footnote)}", style="dim"))
             console.print()
     return captured.get()
 
 
 def to_markdown(outcome: Outcome) -> str:
     """Return the tables in Markdown."""
-    return "\n".join(markdown_table(table) for table in outcome.tables(shown_changes=None))
+    return printable("\n".join(markdown_table(table) for table in outcome.tables(shown_changes=None)))
 
 
 def markdown_table(table: Table) -> str:
@@ -61,7 +62,7 @@ def markdown_table(table: Table) -> str:
 
 def to_latex(outcome: Outcome) -> str:
     """Return the rows that papers print, ready for a document that uses booktabs."""
-    return latex_table(paper_row(outcome.comparisons, outcome.published))
+    return printable(latex_table(paper_row(outcome.comparisons, outcome.published)))
 
 
 def latex_table(table: Table) -> str:
@@ -88,7 +89,7 @@ def to_csv(outcome: Outcome) -> str:
     if outcome.pairing:
         text.write("\n")
         _write_csv(text, [asdict(change) | {"change": change.kind} for change in outcome.pairing.changes])
-    return text.getvalue()
+    return printable(text.getvalue())
 
 
 def to_json(outcome: Outcome) -> str:
@@ -121,7 +122,7 @@ def to_json(outcome: Outcome) -> str:
             "changes": [asdict(change) | {"change": change.kind} for change in pairing.changes],
         },
     }
-    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+    return printable(json.dumps(data, ensure_ascii=False, indent=1)) + "\n"
 
 
 def record(line: Line) -> dict[str, Any]:
@@ -161,7 +162,7 @@ def _write_csv(text: io.StringIO, records: Sequence[dict[str, Any]]) -> None:
     if records:
         writer = csv.DictWriter(text, fieldnames=list(records[0]))
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in records)
 
 
 def _numeric(table: Table, column: int) -> bool:
