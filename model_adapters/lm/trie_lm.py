@@ -20,7 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer
 
-from ..baichuan.quantized import describe_quantization
+from ..baichuan.quantized import describe_quantization, take_quantization
 from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, remembered, rolling_windows
 from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
@@ -144,7 +144,7 @@ class TrieLM(HFLM):
 
     @classmethod
     def _option_names(cls) -> set[str]:
-        return option_names(cls, HFLM).union(cls.FURTHER_OPTIONS or ())
+        return option_names(cls, HFLM).union(cls.FURTHER_OPTIONS or (), {"torchao"})
 
     @classmethod
     def _check_checkpoint(cls, pretrained: str, options: Mapping[str, Any], chat_form: bool) -> None:
@@ -163,6 +163,16 @@ class TrieLM(HFLM):
             ) from error
         names = [name for name in self._for_config if not hasattr(self.config, name)]
         check_names(names, self._option_names().union(self.config.to_dict()))
+
+    def _create_model(self, pretrained: str, dtype: str | torch.dtype | None = "auto", **kwargs: Any) -> None:
+        # transformers takes load_in_4bit and the like in a configuration only
+        asked = take_quantization(kwargs)
+        if asked is not None:
+            if dtype in (None, "auto"):
+                dtype = getattr(self.config, "dtype", None) or torch.bfloat16
+            dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+            kwargs["quantization_config"] = asked.config(self.config, dtype, self.device)
+        super()._create_model(pretrained, dtype=dtype, **kwargs)
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         """What `HFLM` is to load instead of `pretrained`; called once the options of this class were checked."""
