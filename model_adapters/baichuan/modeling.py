@@ -131,6 +131,7 @@ class BaichuanAttention(nn.Module):
         self.scaling = self.head_dim**-0.5
         self.W_pack = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self._slopes: torch.Tensor | None = None
 
     @property
     def alibi_slopes(self) -> torch.Tensor | None:
@@ -139,7 +140,9 @@ class BaichuanAttention(nn.Module):
             return None
         device = next(chain(self.o_proj.parameters(), self.o_proj.buffers())).device  # a quantized layer has no weight
         device = torch.device("cpu") if device.type == "meta" else device  # an off-loaded layer's weights are elsewhere
-        return alibi_slopes(self.num_heads, device)[heads_here(self.W_pack, self.num_heads)]
+        if self._slopes is None or self._slopes.device != device:  # once, since a copy to a GPU waits for it
+            self._slopes = alibi_slopes(self.num_heads, device)[heads_here(self.W_pack, self.num_heads)]
+        return self._slopes
 
     def forward(
         self,

@@ -18,10 +18,19 @@ _TILE = 128
 
 
 @functools.cache
-def _compiled() -> Callable[..., Any]:
-    # Every row is padded to one shape, so one compilation serves a run. fullgraph makes a fall-back to the unfused form
-    # (after too many recompilations, say) an error.
-    return torch.compile(flex_attention, dynamic=False, fullgraph=True)
+def _compiled(kind: tuple[Any, ...]) -> Callable[..., Any]:
+    """The kernel for one kind of call: rows are padded to one shape, so one compilation serves a run.
+
+    The compiler gives up on a function that it was asked to compile more than a few times, which halved rows, several
+    models or several devices would come to. So each kind of call has a function, and a code object, of its own.
+    """
+
+    def attend(*arguments: Any, **options: Any) -> Any:
+        return flex_attention(*arguments, **options)
+
+    attend.__code__ = attend.__code__.replace(co_name=f"attend_{abs(hash(kind))}")
+    # fullgraph makes a fall-back to the unfused form an error.
+    return torch.compile(attend, dynamic=False, fullgraph=True)
 
 
 class Layout:
@@ -156,9 +165,12 @@ class FlexAttention:
         nodes = query.shape[2]
         padded_value = self._layout.lay_out("value", value)
         padded_value[:, :, -1] = 0
-        out: torch.Tensor = _compiled()(
-            self._layout.lay_out("query", query),
-            self._layout.lay_out("key", key),
+        padded_query, padded_key = self._layout.lay_out("query", query), self._layout.lay_out("key", key)
+        shapes = (tuple(padded_query.shape), tuple(padded_key.shape), tuple(padded_value.shape))
+        what = (rule.scaling, rule.softcap, rule.slopes is None, sinks)
+        out: torch.Tensor = _compiled((*shapes, query.dtype, query.device, *what))(
+            padded_query,
+            padded_key,
             padded_value,
             score_mod=self._score_mod(rule),
             block_mask=self._block_masks[sinks],

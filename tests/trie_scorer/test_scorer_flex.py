@@ -44,6 +44,20 @@ def test_flex_on_cpu(family: str) -> None:
     assert [score.is_greedy for score in found] == [greedy for _, greedy in expected]
 
 
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:Guards may run slower:RuntimeWarning")
+def test_one_process_may_meet_many_shapes() -> None:
+    model = tiny_model("baichuan2-7b")
+    some = ALL_AT_ONCE[:6]
+    expected = [score for score, _ in score_one_by_one(model, some)]
+    with torch._dynamo.config.patch(recompile_limit=2):  # eight as a rule; fewer compilations show the same
+        for budget in (100, 200, 300):
+            scorer = TrieScorer(model, max_length=WINDOW, token_budget=budget, attention="flex")
+            found = sorted(scorer.score(some))
+            assert [score.logprob for score in found] == pytest.approx(expected, abs=1e-4, rel=0)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("family", ["baichuan1-7b", "baichuan1-13b", "baichuan2-7b", "baichuan2-13b", "llama-grouped"])
