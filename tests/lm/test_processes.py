@@ -62,12 +62,19 @@ with open(f"{sys.argv[1]}-{os.environ['RANK']}.json", "w") as file:
 """
 
 
-def run(command: list[str], cache: Path) -> None:
+def run(command: list[str], cache: Path, *others: list[str]) -> None:
+    """Runs a command, and beside it the commands of other machines."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(cache), "HF_HUB_OFFLINE": "1"}
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_CPU"):
         environment.pop(name, None)
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert result.returncode == 0, result.stderr[-3000:]
+    beside = [subprocess.Popen(other, env=environment, stderr=subprocess.DEVNULL) for other in others]
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+        assert result.returncode == 0, result.stderr[-3000:]
+        assert [process.wait(timeout=60) for process in beside] == [0] * len(beside)
+    finally:
+        for process in beside:
+            process.kill()
 
 
 LAUNCHERS = {
@@ -77,6 +84,16 @@ LAUNCHERS = {
         *("--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "29612"),
     ],
 }
+
+# As on two machines with one process each, which find each other by the address of the first.
+MACHINES = [
+    [
+        *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "2"),
+        *("--machine_rank", str(rank), "--main_process_ip", "127.0.0.1", "--main_process_port", "29613"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no"),
+    ]
+    for rank in (0, 1)
+]
 
 
 # One with a number of heads that is no power of two, whose slopes are not one series.
@@ -98,7 +115,8 @@ def tasks(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("launcher", "family"), [("torchrun", "7b"), ("accelerate", "13b"), ("torchrun", "2-7b"), ("accelerate", "2-13b")]
+    ("launcher", "family"),
+    [("torchrun", "7b"), ("accelerate", "13b"), ("torchrun", "2-7b"), ("accelerate", "2-13b"), ("machines", "7b")],
 )
 def test_two_cpu_processes_ask_each_question_once(
     write_checkpoint: Write, instance: Make, tasks: Path, tmp_path: Path, launcher: str, family: str
@@ -107,7 +125,12 @@ def test_two_cpu_processes_ask_each_question_once(
     evaluate = ["-m", "lm_eval_baichuan", "--model", "baichuan", "--model_args", f"pretrained={folder}"]
     evaluate += ["--tasks", "tiny_shared", "--include_path", str(tasks), "--device", "cpu", "--log_samples"]
     evaluate += ["--output_path", str(tmp_path / "out")]
-    run([sys.executable, *LAUNCHERS[launcher], *evaluate], tmp_path / "cache")
+    first, *others = MACHINES if launcher == "machines" else [LAUNCHERS[launcher]]
+    run(
+        [sys.executable, *first, *evaluate],
+        tmp_path / "cache",
+        *([sys.executable, *other, *evaluate] for other in others),
+    )
     [file] = (tmp_path / "out").glob("*/samples_*.jsonl")
     samples = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     samples.sort(key=lambda sample: int(sample["doc_id"]))
