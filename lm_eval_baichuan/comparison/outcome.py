@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from ..published import PublishedTables
-from .pairing import Pairing
-from .spread import Spread
-from .tables import Table, certificate_table, comparison_table, pairing_tables, paper_row, spread_table
-from .verdicts import Comparison
+from ..model_adapters.errors import PublishedError, ResultsError
+from ..published import PublishedModel, PublishedTables, load_published
+from ..results import Answer, Run, read_logged, read_marks, read_runs, suites_of
+from .baseline import Against, set_against
+from .columns import against_table, columns_table, curve_table
+from .condition import note
+from .curve import FEWEST, Curve, curves
+from .pairing import Pairing, pair
+from .positions import Position, positions
+from .scores import scores, told_unlike
+from .spread import Spread, spreads
+from .table import Table
+from .tables import (
+    certificate_table,
+    comparison_table,
+    others_table,
+    pairing_tables,
+    paper_row,
+    spread_table,
+    unequal_certificates,
+)
+from .verdicts import Comparison, compare
+
+Logged = Sequence[Mapping[str, list[Answer]]]
+"""The samples of each run, by task; tasks without samples are left out."""
 
 
 @dataclass(frozen=True)
@@ -16,18 +38,162 @@ class Outcome:
     """Everything that ``compare`` found."""
 
     comparisons: tuple[Comparison, ...]
+    """In the order of their training where their names tell one, else as given."""
     spreads: tuple[Spread, ...]
     pairing: Pairing | None
     published: PublishedTables
     confidence: float
+    baseline: Comparison | None = None
+    """The run that the user named to set the others against."""
+    against: tuple[Against, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    positions: tuple[Position | None, ...] = ()
+    """Where each run's checkpoint stands in its training."""
+
+    @property
+    def all_runs(self) -> tuple[Comparison, ...]:
+        """The runs, the one they are set against first."""
+        return (self.baseline, *self.comparisons) if self.baseline else self.comparisons
+
+    def run_tables(self) -> list[Table]:
+        """The runs' figures: as curves and columns, beside the published ones or chance, against the named run."""
+        tables = [curve_table(curve, self.confidence) for curve in self.curves]
+        if len(self.all_runs) > 1:
+            tables.append(columns_table([comparison.scores for comparison in self.all_runs], self.confidence))
+        for comparison in self.comparisons:
+            if comparison.published or len(self.all_runs) == 1:
+                tables.append(comparison_table(comparison, self.confidence))
+                others = others_table(comparison, self.confidence)
+                tables += [others] if others else []
+        return [*tables, *(against_table(found) for found in self.against)]
 
     def tables(self, shown_changes: int | None) -> list[Table]:
         """All of it as tables, the paper's row last."""
-        tables = [comparison_table(comparison, self.confidence) for comparison in self.comparisons]
-        if len(self.comparisons) > 1:
-            tables.append(certificate_table(self.comparisons))
+        tables = self.run_tables()
+        checked = [comparison for comparison in self.all_runs if comparison.certificates]
+        if len(checked) > 1:
+            tables.append(certificate_table(checked))
         if self.spreads:
             tables.append(spread_table(self.spreads))
         if self.pairing:
             tables += pairing_tables(self.pairing, shown_changes)
-        return [*tables, paper_row(self.comparisons, self.published)]
+        row = self.paper_row()
+        return [*tables, *([row] if row else [])]
+
+    def paper_row(self) -> Table | None:
+        """The rows as papers print them; None where no run was asked what was published."""
+        row = paper_row(self.comparisons, self.published)
+        return row if row.rows else None
+
+
+def find_outcome(
+    runs: Sequence[Run],
+    against: str | None,
+    confidence: float,
+    logged: Logged | None = None,
+    x: Sequence[str] | None = None,
+) -> Outcome:
+    """Compare runs with a published row or another run, and with each other.
+
+    Args:
+        runs: The runs.
+        against: Name of a published row, or a results file or folder of another run; None for the row that each model
+            is called after.
+        confidence: Coverage of the intervals, 0 to 1.
+        logged: Each run's samples by task; None to read them here, where runs are paired.
+        x: Where each run's checkpoint stands in its training; None to read that from the names.
+
+    Raises:
+        OptionError: ``x`` does not fit the runs.
+        PublishedError: no published row is called ``against``, and no results are there.
+        ResultsError: samples of two runs are damaged or do not fit together.
+    """
+    published = load_published()
+    row, baseline = _find_against(against, runs, published)
+    if logged is None:
+        paired = len(runs) > 1 or baseline is not None
+        logged = [read_logged(one) if paired else {} for one in runs]
+    if baseline:
+        kept = [number for number, one in enumerate(runs) if _files(one) != _files(baseline)]
+        runs, logged = [runs[number] for number in kept], [logged[number] for number in kept]
+    found = positions(runs, x)
+    everyone = [*([baseline] if baseline else []), *runs]
+    samples = [*([read_logged(baseline)] if baseline else []), *logged]
+    compared = [compare(one, row, published, confidence, own) for one, own in zip(everyone, samples, strict=True)]
+    compared = _with_scores(_told_unequal(compared), samples, published, confidence)
+    comparisons = compared[1:] if baseline else compared
+    pairing = pair(everyone[0], everyone[1], samples[0], samples[1]) if len(everyone) == 2 else None
+    drawn = curves([c.scores for c in comparisons], found, confidence, given=x is not None)
+    if x is not None and not drawn:
+        raise ResultsError(f"--x: no task was asked of {FEWEST} of the {len(runs)} runs, so there is no curve to draw.")
+    order = sorted(range(len(runs)), key=lambda n: _place(found[n], drawn))
+    set_beside = [set_against(c.scores, compared[0].scores, confidence) for c in comparisons] if baseline else []
+    return Outcome(
+        comparisons=tuple(comparisons[number] for number in order),
+        spreads=tuple(spreads(comparisons)),
+        pairing=pairing,
+        published=published,
+        confidence=confidence,
+        baseline=compared[0] if baseline else None,
+        against=tuple(each for each in set_beside if each),
+        curves=tuple(drawn),
+        positions=tuple(found[number] for number in order),
+    )
+
+
+def _find_against(
+    against: str | None, runs: Sequence[Run], published: PublishedTables
+) -> tuple[PublishedModel | None, Run | None]:
+    """Return the published row that is meant, or the run."""
+    if against is None:
+        return None, None
+    if row := published.find(against):
+        return row, None
+    path = Path(against).expanduser()
+    if not path.exists():
+        raise PublishedError(
+            f"No published row is called {against!r}, and no results are there. The rows are: "
+            f"{', '.join(published.models)}."
+        )
+    named = read_runs([path])
+    if len(named) > 1:
+        raise ResultsError(
+            f"{against}: {len(named)} runs ({', '.join(run.name for run in named)}), where one is to be set against; "
+            "name one run's file."
+        )
+    (baseline,) = named
+    if baseline.name in {run.name for run in runs}:
+        baseline.name = f"{baseline.name} ({path.stem if path.is_file() else path.name}, set against)"
+    return None, baseline
+
+
+def _files(run: Run) -> set[Path]:
+    return {file.path.resolve() for file in run.files}
+
+
+def _told_unequal(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Add to every line of runs that were not checked alike that they were not."""
+    sentence = unequal_certificates(compared)
+    if not sentence:
+        return list(compared)
+    told = note(sentence, "", short="checked unlike the others")
+    return [
+        replace(comparison, lines=tuple(replace(line, found=(*line.found, told)) for line in comparison.lines))
+        for comparison in compared
+    ]
+
+
+def _with_scores(
+    compared: Sequence[Comparison], samples: Logged, published: PublishedTables, confidence: float
+) -> list[Comparison]:
+    of_runs = [
+        scores(c.run, suites_of(c.run, published), c.lines, confidence, own, read_marks(c.run))
+        for c, own in zip(compared, samples, strict=True)
+    ]
+    return [replace(c, scores=tuple(own)) for c, own in zip(compared, told_unlike(of_runs), strict=True)]
+
+
+def _place(position: Position | None, drawn: Sequence[Curve]) -> float:
+    """Where a run stands among the columns: as given, but checkpoints of one training in its order."""
+    trainings = {curve.training for curve in drawn}
+    return position.value if position and len(trainings) == 1 and position.training in trainings else float("-inf")
