@@ -46,6 +46,7 @@ class Outcome:
     baseline: Comparison | None = None
     """The run that the user named to set the others against."""
     against: tuple[Against, ...] = ()
+    """Each run against the one that the user named, or the second of two against the first."""
     curves: tuple[Curve, ...] = ()
     positions: tuple[Position | None, ...] = ()
     """Where each run's checkpoint stands in its training."""
@@ -109,13 +110,15 @@ def find_outcome(
         ResultsError: samples of two runs are damaged or do not fit together.
     """
     published = load_published()
-    row, baseline = _find_against(against, runs, published)
+    row, baseline = _find_against(against, published)
     if logged is None:
         paired = len(runs) > 1 or baseline is not None
         logged = [read_logged(one) if paired else {} for one in runs]
     if baseline:
         kept = [number for number, one in enumerate(runs) if _files(one) != _files(baseline)]
         runs, logged = [runs[number] for number in kept], [logged[number] for number in kept]
+        if baseline.name in {run.name for run in runs}:
+            baseline.name = f"{baseline.name} (set against)"
     found = positions(runs, x)
     everyone = [*([baseline] if baseline else []), *runs]
     samples = [*([read_logged(baseline)] if baseline else []), *logged]
@@ -127,7 +130,7 @@ def find_outcome(
     if x is not None and not drawn:
         raise ResultsError(f"--x: no task was asked of {FEWEST} of the {len(runs)} runs, so there is no curve to draw.")
     order = sorted(range(len(runs)), key=lambda n: _place(found[n], drawn))
-    set_beside = [set_against(c.scores, compared[0].scores, confidence) for c in comparisons] if baseline else []
+    set_beside = [set_against(c.scores, compared[0].scores, confidence) for c in compared[1:]]
     return Outcome(
         comparisons=tuple(comparisons[number] for number in order),
         spreads=tuple(spreads(comparisons)),
@@ -135,15 +138,13 @@ def find_outcome(
         published=published,
         confidence=confidence,
         baseline=compared[0] if baseline else None,
-        against=tuple(each for each in set_beside if each),
+        against=tuple(each for each in set_beside if each) if baseline or len(compared) == 2 else (),
         curves=tuple(drawn),
         positions=tuple(found[number] for number in order),
     )
 
 
-def _find_against(
-    against: str | None, runs: Sequence[Run], published: PublishedTables
-) -> tuple[PublishedModel | None, Run | None]:
+def _find_against(against: str | None, published: PublishedTables) -> tuple[PublishedModel | None, Run | None]:
     """Return the published row that is meant, or the run."""
     if against is None:
         return None, None
@@ -162,8 +163,6 @@ def _find_against(
             "name one run's file."
         )
     (baseline,) = named
-    if baseline.name in {run.name for run in runs}:
-        baseline.name = f"{baseline.name} ({path.stem if path.is_file() else path.name}, set against)"
     return None, baseline
 
 

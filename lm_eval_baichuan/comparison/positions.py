@@ -16,7 +16,9 @@ PATTERNS = (
     ("tokens", re.compile(rf"{NUMBER}(?P<unit>[KMBT])[-_ ]?tok(?:en)?s?(?![a-z])", re.I)),
     ("tokens", re.compile(rf"(?:tok(?:en)?s?|train)[-_=]?{NUMBER}(?P<unit>[KMBT])(?![a-z0-9])", re.I)),
     ("epoch", re.compile(rf"epoch[-_=]?{NUMBER}(?P<unit>)", re.I)),
-    # A folder called 0500; not a date. A bare 7B is a size as likely as a number of tokens, so it is not read.
+)
+BARE = (
+    # A checkpoint called 0500; not a date. A bare 7B is a size as likely as a number of tokens, so it is not read.
     ("step", re.compile(rf"^(?!20\d{{6}}$){NUMBER}(?P<unit>)$")),
     ("tokens", re.compile(rf"^{NUMBER}(?P<unit>T)$")),
 )
@@ -73,17 +75,21 @@ def _read(run: Run) -> Position | None:
     """Read the last name that says it: the revision, the checkpoint's folder, the folder of the results."""
     revision = next((file.revision for file in run.files if file.revision), "")
     folder = run.path if run.path.is_dir() else run.path.parent
-    for where in (revision, run.model, str(folder)):
+    seeds = f" ({run.seeds.words})" if run.seeds.words else ""
+    for where, of, bare in ((revision, run.model, True), (run.model, "", True), (str(folder), run.model, False)):
         parts = where.replace("\\", "/").rstrip("/").split("/")
         for number in range(len(parts) - 1, max(-1, len(parts) - 3), -1):
-            if found := _match(parts[number]):
-                unit, match = found
-                parts[number] = f"{parts[number][: match.start()]}*{parts[number][match.end() :]}"
-                training = "/".join(parts) if where != revision else f"{run.model} {parts[number]}"
-                value = float(match["number"]) * UNITS[match["unit"].upper()]
-                return Position(value, unit, training + (f" ({run.seeds.words})" if run.seeds.words else ""))
+            for unit, pattern in (*PATTERNS, *(BARE if bare else ())):
+                if match := pattern.search(parts[number]):
+                    parts[number] = _without_numbers(parts[number])
+                    value = float(match["number"]) * UNITS[match["unit"].upper()]
+                    training = parts[number] if of else "/".join(parts)
+                    return Position(value, unit, f"{of} {training}".strip() + seeds)
     return None
 
 
-def _match(name: str) -> tuple[str, re.Match[str]] | None:
-    return next(((unit, match) for unit, pattern in PATTERNS if (match := pattern.search(name))), None)
+def _without_numbers(name: str) -> str:
+    """Return a name with a star for all that says where in a training it stands, steps and tokens alike."""
+    for _, pattern in (*PATTERNS, *BARE):
+        name = pattern.sub("*", name)
+    return name
