@@ -46,7 +46,7 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
                 drawn.add_row(*(Text(cell, style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Padding(Text(footnote, style="dim"), (0, 0, 0, 2)))
+                console.print(Padding(Text(footnote, style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     return captured.get()
 
