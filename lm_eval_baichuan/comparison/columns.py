@@ -42,8 +42,14 @@ def scores_table(title: str, scores: Sequence[Score], confidence: float, also: S
     return Table(title, headers, tuple(rows), (*marks.footnotes, *also))
 
 
-def columns_table(of_runs: Sequence[Sequence[Score]], confidence: float) -> Table:
-    """Return the figures of several runs, a column for each run and a row for each suite, category and other task."""
+def columns_table(of_runs: Sequence[Sequence[Score]], confidence: float, also: Sequence[str] = ()) -> Table:
+    """Return the figures of several runs, a column for each run and a row for each suite, category and other task.
+
+    Args:
+        of_runs: The figures of each run.
+        confidence: Of their intervals, 0 to 1.
+        also: Further footnotes.
+    """
     marks = Marks()
     found = {(score.run, score.key): score for scores in of_runs for score in scores}
     names = [scores[0].run for scores in of_runs if scores]
@@ -63,7 +69,7 @@ def columns_table(of_runs: Sequence[Sequence[Score]], confidence: float) -> Tabl
     if all(cells[-1] == NOTHING for cells in rows):
         headers, rows = headers[:-1], [cells[:-1] for cells in rows]
     of = f"± is half of the {100 * confidence:g} % interval; a dash: not asked"
-    return Table("Runs beside each other", headers, tuple(rows), (of, *marks.footnotes), wide=True)
+    return Table("Runs beside each other", headers, tuple(rows), (of, *marks.footnotes, *also), wide=True)
 
 
 def curve_table(curve: Curve, confidence: float) -> Table:

@@ -8,10 +8,20 @@ from pathlib import Path
 
 from ..model_adapters.errors import PublishedError, ResultsError
 from ..published import PublishedModel, PublishedTables, load_published
-from ..results import Answer, Run, read_logged, read_marks, read_runs, suites_of
+from ..results import (
+    Answer,
+    Run,
+    TaskResult,
+    find_suite,
+    other_questions,
+    read_logged,
+    read_marks,
+    read_runs,
+    suites_of,
+)
 from .baseline import Against, set_against
 from .columns import against_table, columns_table, curve_table
-from .condition import note
+from .condition import Condition, note
 from .curve import FEWEST, Curve, curves
 from .pairing import Pairing, pair
 from .positions import Position, positions
@@ -60,13 +70,16 @@ class Outcome:
         """The runs' figures: as curves and columns, beside the published ones or chance, against the named run."""
         tables = [curve_table(curve, self.confidence) for curve in self.curves]
         if len(self.all_runs) > 1:
-            tables.append(columns_table([comparison.scores for comparison in self.all_runs], self.confidence))
+            tables.append(columns_table([c.scores for c in self.all_runs], self.confidence, self._left_out()))
         for comparison in self.comparisons:
             if comparison.published or len(self.all_runs) == 1:
                 tables.append(comparison_table(comparison, self.confidence))
                 others = others_table(comparison, self.confidence)
                 tables += [others] if others else []
         return [*tables, *(against_table(found) for found in self.against)]
+
+    def _left_out(self) -> list[str]:
+        return [f"{c.run.name}: left out: {reason}" for c in self.all_runs for reason in c.run.left_out]
 
     def tables(self, shown_changes: int | None) -> list[Table]:
         """All of it as tables, the paper's row last."""
@@ -112,7 +125,8 @@ def find_outcome(
     published = load_published()
     row, baseline = _find_against(against, published)
     if logged is None:
-        paired = len(runs) > 1 or baseline is not None
+        # Columns alone need none, and eight runs of a large benchmark log gigabytes.
+        paired = baseline is not None or len(runs) == 2 or x is not None or sum(map(bool, positions(runs))) >= FEWEST
         logged = [read_logged(one) if paired else {} for one in runs]
     if baseline:
         kept = [number for number, one in enumerate(runs) if _files(one) != _files(baseline)]
@@ -123,7 +137,7 @@ def find_outcome(
     everyone = [*([baseline] if baseline else []), *runs]
     samples = [*([read_logged(baseline)] if baseline else []), *logged]
     compared = [compare(one, row, published, confidence, own) for one, own in zip(everyone, samples, strict=True)]
-    compared = _with_scores(_told_unequal(compared), samples, published, confidence)
+    compared = _with_scores(_told_other_questions(_told_unequal(compared)), samples, published, confidence)
     comparisons = compared[1:] if baseline else compared
     pairing = pair(everyone[0], everyone[1], samples[0], samples[1]) if len(everyone) == 2 else None
     drawn = curves([c.scores for c in comparisons], found, confidence, given=x is not None)
@@ -180,6 +194,26 @@ def _told_unequal(compared: Sequence[Comparison]) -> list[Comparison]:
         replace(comparison, lines=tuple(replace(line, found=(*line.found, told)) for line in comparison.lines))
         for comparison in compared
     ]
+
+
+def _told_other_questions(compared: Sequence[Comparison]) -> list[Comparison]:
+    """Add to the lines of runs whose recorded questions or shots are not those of the first run that they are not."""
+    first: dict[str, tuple[str, TaskResult]] = {}
+    told: list[Comparison] = []
+    for comparison in compared:
+        differing: dict[str, Condition] = {}
+        for task, result in comparison.run.tasks.items():
+            name, known = first.setdefault(task, (comparison.run.name, result))
+            suite = find_suite(task)
+            if suite and (what := other_questions(known, result)):
+                text = f"by the fingerprints in the results, the {what} of {task} are not those of {name}"
+                differing.setdefault(suite.name, note(text, "", short=f"other {what} than {name}"))
+        lines = [
+            replace(line, found=(*line.found, differing[line.suite])) if line.suite in differing else line
+            for line in comparison.lines
+        ]
+        told.append(replace(comparison, lines=tuple(lines)))
+    return told
 
 
 def _with_scores(

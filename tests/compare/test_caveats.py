@@ -31,11 +31,6 @@ def tasks_of(suite: str, number: int | None = None) -> dict[str, tuple[int, int]
     return dict.fromkeys(SUITES[suite].tasks[:number], (9, 20))
 
 
-def without_counts(data: dict[str, Any]) -> None:
-    for counts in data["n-samples"].values():
-        del counts["original"]
-
-
 def without_shots(data: dict[str, Any]) -> None:
     del data["n-shot"]
     for config in data["configs"].values():
@@ -68,17 +63,20 @@ class Partial:
 
 
 TIES = {task: {"questions": 20, "of": 20} for task in SUITES["ceval_5shot"].tasks}
+OTHER_QUESTIONS = {"questions": {"cmmlu_5shot_arts": {"asked": 20, "numbers": "x", "questions": "y", "shots": "z"}}}
 PARTIAL = {
     "split": Partial("val split", {"split": "val"}, tasks_of("ceval_5shot_val")),
     "limit": Partial("--limit 20: 1040 of 2600 questions", {"limit": 20.0, "available": 50}),
     "samples": Partial("chosen samples: 1040 of 2600 questions", {"available": 50}),
     "subjects": Partial("3 of 52 subjects", tasks=tasks_of("ceval_5shot", 3)),
+    "fingerprints": Partial(
+        "shots not the published ones", {"label_tokens": "bare", "facts": OTHER_QUESTIONS}, tasks_of("cmmlu_5shot")
+    ),
     "own data": Partial("own data", {"metadata": {"own_data": True}}),
     "shots": Partial("3 shots", {"shots": 3}),
     "shots unknown": Partial("shots not recorded", edit=without_shots),
     "shots_seed": Partial("shots_seed=1", {"metadata": {"shots_seed": 1}}),
     "split_seed": Partial("split_seed=1", {"metadata": {"split_seed": 1}}, tasks_of("gaokao_5shot")),
-    "questions unknown": Partial("number of questions not recorded", edit=without_counts),
     "split unknown": Partial("not recorded split", edit=without_split),
     "label tokens": Partial("label tokens joint", {"label_tokens": "joint"}),
     "label tokens unknown": Partial("label tokens not recorded", {"facts": {"label_tokens": {}}}),
@@ -129,8 +127,8 @@ def test_every_form_says_what_a_figure_is_not(found: Found, name: str, form: str
     forms = {"repr": lambda found: repr(Compared(found)), "html": lambda found: Compared(found)._repr_html_()}
     text = plain((FORMATS | forms)[form](outcome))
     words = PARTIAL[name].words
-    if name in ("label tokens", "label tokens unknown") and form not in ("csv", "json"):
-        words = words.replace("tokens ", "tokens: ")  # a footnote has the long form
+    if form not in ("csv", "json"):  # a footnote has the long form
+        words = words.replace("tokens ", "tokens: ").replace("shots not the", "shots of cmmlu_5shot_arts are not the")
     assert words in text
 
 
@@ -141,7 +139,8 @@ def test_every_average_and_category_carries_it(found: Found, name: str) -> None:
     words = PARTIAL[name].words.partition(":")[0]
     words = "subjects" if "subjects" in words else words
     parts = {line.part for line in lines if any(words in caveat.short for caveat in line.caveats)}
-    assert parts == ({"average", "humanities"} if name == "cut prompts" else {line.part for line in lines})
+    of_one_task = {"cut prompts": {"average", "humanities"}, "fingerprints": {"average", "humanities"}}
+    assert parts == of_one_task.get(name, {line.part for line in lines})
     table = plain(FORMATS["markdown"](outcome)).partition("- [a]")[0]
     assert table.count("[a") == len(parts)
     assert PARTIAL[name].words in " ".join(what_they_are_not(lines))
@@ -196,6 +195,18 @@ def test_runs_made_otherwise_than_those_beside_them_say_so(
         second.write_text(json.dumps(data), encoding="utf-8")
     if (form, name) != ("latex", "dtype"):  # the papers' row sets its models beside published ones of unknown dtype
         assert (short if form in ("csv", "json") else long) in shown(capsys, form, first, second)
+
+
+def test_runs_of_other_questions_than_the_first_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = []
+    for name, digest in (("a", "x"), ("b", "x"), ("c", "y")):
+        recorded = {"asked": 20, "numbers": "0to19", "questions": digest, "shots": "s"}
+        facts = {"questions": {"ceval_5shot_val_law": recorded}}
+        tasks = tasks_of("ceval_5shot_val")
+        paths.append(write_results(tmp_path / name, tasks, pretrained=f"me/{name}", split="val", facts=facts))
+    text = shown(capsys, "markdown", *paths)
+    assert "by the fingerprints in the results, the questions of ceval_5shot_val_law are not those of a" in text
+    assert shown(capsys, "csv", *paths).count("other questions than a") == len(SUITES["ceval_5shot_val"].parts)
 
 
 def test_a_published_row_measured_on_another_split_is_marked_too(

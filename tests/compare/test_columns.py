@@ -255,7 +255,7 @@ def test_damaged_results_of_other_tasks_are_refused(
             {"config.limit": 8, "n-samples.pick_easy": {"original": 400, "effective": 40}},
             "--limit 8: 40 of 400 questions",
         ),
-        ({"n-samples.pick_easy": {"effective": 40}}, "number of questions not recorded"),
+        ({"n-samples": {"pick_stem": {"original": 40, "effective": 40}}}, "number of questions not recorded"),
         ({"n-shot.pick_easy": 5}, "shots 5; beside it 0"),
         ({"versions.pick_easy": 2.0}, "task version 2.0; beside it 1.0"),
         ({"config.model_dtype": "torch.bfloat16"}, "dtype bfloat16; beside it float16"),
@@ -279,6 +279,8 @@ def test_metrics_that_are_no_shares_are_left_out_by_name(others: Path, tmp_path:
     (run,) = read_runs([edited(others, tmp_path / "x", changes=changes)])
     assert run.left_out == ["letters: bleu (no share of questions answered right)"]
     assert ("letters", "exact_match", "strict-match") not in run.others
+    beside = outcome_of(run.path, others / "demo-short__checkpoint-800").run_tables()[0]
+    assert f"{run.name}: left out: {run.left_out[0]}" in beside.footnotes
 
 
 def test_a_group_without_a_standard_error_has_no_interval(
