@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model_adapters.errors import ResultsError
+from ..model_adapters.outside.files import parse_json
 from .measures import Measure
 from .runs import Run
 
@@ -64,7 +64,7 @@ def _read_lines(measure: Measure, task: str) -> list[tuple[str, dict[str, object
         for number, line in enumerate(file, start=1):
             where = f"{path}, line {number}"
             try:
-                sample = json.loads(line)
+                sample = parse_json(line)
             except ValueError as error:
                 raise ResultsError(f"{where}: not valid JSON ({error}). Log the samples anew.") from error
             if not isinstance(sample, dict):
@@ -90,7 +90,7 @@ def _mark(sample: dict[str, object], metric: str, where: str) -> tuple[int, Mark
 def _check(measure: Measure, marks: Marks) -> None:
     """Compare with the share that the results state; of a group, lm-eval may have weighed the tasks otherwise."""
     share = sum(mark.score for mark in marks.values()) / len(marks)
-    if len(measure.members) == 1 and abs(share - measure.share) > 1e-6:
+    if len(measure.members) == 1 and not abs(share - measure.share) <= 1e-6:  # what is no number isn't near one either
         raise ResultsError(
             f"{measure.file.samples_path(measure.task)}: {measure.metric} {share:.4f}, but {measure.file.path.name} "
             f"says {measure.share:.4f}. The samples are of another run: log them anew, or move the file away."
