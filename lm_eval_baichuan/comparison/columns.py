@@ -120,11 +120,14 @@ def against_table(against: Against) -> Table:
     headers: tuple[str, ...] = ("benchmark", "ours", "against", "diff.")
     headers += ("gained", "lost", "p") if paired else ()
     headers += ("verdict", "n")
-    said = [PAIRED if paired else UNPAIRED]
+    said = [PAIRED if paired else UNPAIRED, *_paired_on(against.differences)]
     return Table(f"{against.run} against {against.baseline}", headers, tuple(rows), (*said, *marks.footnotes))
 
 
-PAIRED = "gained, lost: questions that only the later, only the earlier of the two has right; p: McNemar's exact test"
+PAIRED = (
+    "gained, lost: questions that only the later, only the earlier of the two has right; p: McNemar's exact test over "
+    "these questions, whatever the score is averaged over"
+)
 UNPAIRED = "no samples of the same questions were logged, so a difference is told by the two intervals alone"
 
 
@@ -134,7 +137,17 @@ def _said_of(curve: Curve, paired: bool) -> list[str]:
     if like := [point.position.words for point in curve.like_best]:
         said.append(f"not told apart from it: {', '.join(like)}")
     said.append(PAIRED if paired else UNPAIRED)
-    return said
+    return [*said, *_paired_on([point.change for point in curve.points if point.change], curve)]
+
+
+def _paired_on(differences: Sequence[Difference], curve: Curve | None = None) -> list[str]:
+    """Say where fewer questions were paired than asked: of a partial run, or where samples are missing."""
+    places = {point.score.run: point.position.words for point in curve.points} if curve else {}
+    return [
+        f"{places.get(found.second.run, found.second.title)}: paired on the {found.flips.of} questions that both logged"
+        for found in differences
+        if found.flips and {found.flips.of} != {found.first.asked, found.second.asked}
+    ]
 
 
 def _flips(found: Difference | None) -> tuple[str, str, str]:

@@ -38,7 +38,10 @@ class Curve:
 
     @property
     def best(self) -> Point:
-        """The point with the highest figure; of several alike the first."""
+        """The point with the highest figure; of several alike the first.
+
+        One that is less whole than others of the curve is not taken for the best.
+        """
         return next(point for point in self.points if point.behind_best is None)
 
     @property
@@ -80,8 +83,12 @@ def curves(
     return drawn
 
 
+def _reasons(score: Score) -> int:
+    return sum(caveat.blocks for caveat in score.caveats)
+
+
 def _curve(training: str, unit: str, found: Sequence[tuple[Position, Score]], confidence: float) -> Curve:
-    best = max(found, key=lambda point: point[1].ours.value)[1]
+    best = max((score for _, score in found), key=lambda score: (-_reasons(score), score.ours.value))
     points = tuple(
         Point(
             position=position,

@@ -134,6 +134,14 @@ def test_a_run_against_another_is_paired(tmp_path: Path, capsys: pytest.CaptureF
     assert (first["run"], first["against"], first["gained"]) == ("tuned", "base", str(gained))
 
 
+def test_pairs_of_a_partial_run_say_how_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, asked, options in (("base", 100, {}), ("tuned", 20, {"limit": 20.0, "available": 100})):
+        write_results(tmp_path / name, {LAW: (asked // 2, asked)}, pretrained=f"me/{name}", **options)
+        write_samples(tmp_path / name, {LAW: (asked // 2, asked)})
+    text = markdown(capsys, tmp_path / "tuned", "--against", tmp_path / "base")
+    assert "- C-Eval: paired on the 20 questions that both logged" in text
+
+
 def test_without_samples_the_intervals_tell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_results(tmp_path / "base", tasks_of("ceval_5shot", 45), pretrained="me/model")
     write_results(tmp_path / "tuned", tasks_of("ceval_5shot", 47), pretrained="me/model")

@@ -214,3 +214,4 @@ def test_a_partial_checkpoint_is_marked_in_the_curve(tmp_path: Path, capsys: pyt
     curve = capsys.readouterr().out.partition("### Runs")[0]
     assert "| 62.50 [a] |" in " ".join(curve.split())
     assert "- [a] --limit 8: 416 of 5200 questions" in curve
+    assert "best: 2 (31.00)" in curve  # not the partial one, whatever it scored
