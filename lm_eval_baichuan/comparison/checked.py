@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping, Sequence
 
 from ..results import Certificate
+
+SEVERAL = 3
+"""As many runs are told together, where they are alike."""
 
 Found = Sequence[tuple[Certificate, int]]
 """A run's certificates, each with the number of tasks it is for."""
@@ -15,6 +20,16 @@ def certificate_words(found: Found, tasks: int) -> str:
     if len(found) == 1:
         return found[0][0].words
     return "; ".join(f"{number} of {tasks} tasks {own.words}" for own, number in found)
+
+
+def alike(certificates: Sequence[Found]) -> Certificate | None:
+    """Return the certificates of several runs as one, where all of them were checked wholly and alike; else None."""
+    first = [own for found in certificates for own, _ in found]
+    same = {own.kind for own in first}
+    if len(certificates) < SEVERAL or len(same) > 1 or any(own.reason or own.generation for own in first):
+        return None
+    checks = [own.scores for own in first if own.scores]
+    return Certificate(functools.reduce(operator.add, checks)) if checks else None
 
 
 def unequal(certificates: Mapping[str, Found]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..published import PublishedTables
 from ..results import AVERAGE
-from .checked import certificate_words, unequal
+from .checked import alike, certificate_words, unequal
 from .columns import scores_table
 from .condition import note
 from .pairing import Pairing
@@ -90,7 +90,11 @@ def unequal_certificates(comparisons: Sequence[Comparison]) -> str | None:
 
 def certificate_table(comparisons: Sequence[Comparison]) -> Table:
     """Return what was checked before each of several runs scored."""
-    rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
+    together = alike([comparison.certificates for comparison in comparisons])
+    if together:
+        rows: tuple[tuple[str, ...], ...] = ((f"all {len(comparisons)} runs", together.words),)
+    else:
+        rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
     sentence = unequal_certificates(comparisons)
     headers = ("run", "scores beside the model's own forward")
     return Table("Certificates", headers, rows, (sentence,) if sentence else ())

@@ -98,6 +98,7 @@ def test_the_terminal_shows_the_curve_and_the_models_as_columns(
     ]
     assert [cell for line in lines if line[:1] == ["demo"] for cell in line if cell == "[b]"] == ["[b]"]
     assert "[b] below chance (25 %)" in text
+    assert "all 8 runs verified: 64 requests, largest difference 6.7e-06 nats (bound 0.001)" in " ".join(text.split())
 
 
 def test_csv_and_json_hold_the_curve(checkpoints: Path, capsys: pytest.CaptureFixture[str]) -> None:
