@@ -144,7 +144,8 @@ def find_outcome(
     if x is not None and not drawn:
         raise ResultsError(f"--x: no task was asked of {FEWEST} of the {len(runs)} runs, so there is no curve to draw.")
     order = sorted(range(len(runs)), key=lambda n: _place(found[n], drawn))
-    set_beside = [set_against(c.scores, compared[0].scores, confidence) for c in compared[1:]]
+    beside = compared[1:] if baseline or len(compared) == 2 else []
+    set_beside = [set_against(c.scores, compared[0].scores, confidence) for c in beside]
     return Outcome(
         comparisons=tuple(comparisons[number] for number in order),
         spreads=tuple(spreads(comparisons)),
@@ -152,7 +153,7 @@ def find_outcome(
         published=published,
         confidence=confidence,
         baseline=compared[0] if baseline else None,
-        against=tuple(each for each in set_beside if each) if baseline or len(compared) == 2 else (),
+        against=tuple(each for each in set_beside if each),
         curves=tuple(drawn),
         positions=tuple(found[number] for number in order),
     )
@@ -162,9 +163,11 @@ def _find_against(against: str | None, published: PublishedTables) -> tuple[Publ
     """Return the published row that is meant, or the run."""
     if against is None:
         return None, None
-    if row := published.find(against):
-        return row, None
     path = Path(against).expanduser()
+    row = published.find(against)
+    # A folder may be called after the model: results/Baichuan-7B is that folder, Baichuan-7B alone the row.
+    if row and (path.name == against or not path.exists()):
+        return row, None
     if not path.exists():
         raise PublishedError(
             f"No published row is called {against!r}, and no results are there. The rows are: "

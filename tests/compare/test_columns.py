@@ -167,6 +167,21 @@ def test_what_a_run_is_set_against_has_to_be_there_and_one(tmp_path: Path) -> No
         compare(path, against=tmp_path)
 
 
+def test_a_folder_called_after_a_row_is_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("Baichuan-7B", "tuned"):
+        write_results(tmp_path / name, tasks_of("ceval_5shot"), pretrained=f"me/{name}")
+    monkeypatch.chdir(tmp_path)
+    folder, row, hub = (
+        outcome_of(tmp_path / "tuned", against=against)
+        for against in ("./Baichuan-7B", "Baichuan-7B", "baichuan-inc/Baichuan-7B")
+    )
+    assert folder.baseline is not None
+    assert folder.comparisons[0].row is None
+    for found in (row, hub):
+        assert found.baseline is None
+        assert found.comparisons[0].row is not None
+
+
 def test_a_run_is_not_set_against_itself(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_results(tmp_path / name, tasks_of("ceval_5shot"), pretrained=f"me/{name}")
