@@ -9,8 +9,10 @@ from typing import Any
 
 from .model_adapters.demo import demo_folder
 from .model_adapters.errors import OptionError
+from .model_adapters.hosts import without_warnings_of
+from .model_adapters.hosts.bitsandbytes import KERNEL_LOGGER
 from .model_adapters.hosts.lm_eval import model_class, quiet
-from .model_adapters.hosts.torchao import importing_quietly
+from .model_adapters.hosts.torchao import TOLD_AT_IMPORT
 from .registration import model_names, task_directories
 
 logger = logging.getLogger(__name__)
@@ -45,7 +47,8 @@ class BeforeTheRun:
         self.concerns_us = settings.model in model_names()
         if not self.concerns_us:
             return
-        with importing_quietly():
+        logging.getLogger(KERNEL_LOGGER).setLevel(logging.ERROR)  # peft imports it, quantized or not
+        with without_warnings_of(*TOLD_AT_IMPORT):
             adapter = model_class(settings.model)
             from .model_adapters.lm.model_args import LM_EVAL_DEFAULT, check_device, devices_here
 
@@ -53,7 +56,11 @@ class BeforeTheRun:
         check_device(settings.device, may_be_default=default)
         if default and devices_here() == ["cpu"]:
             settings.device = "cpu"  # where lm-eval puts the model then, though its results say otherwise
-        adapter.check_model_args(settings.model_args, chat_form=bool(settings.apply_chat_template))
+        for name in ("device", "batch_size", "max_batch_size"):
+            if name in settings.model_args:  # lm-eval would give the model two of them
+                raise OptionError(f"--model_args: {name} is an option of its own: --{name} {settings.model_args[name]}")
+        options = {**settings.model_args, "batch_size": settings.batch_size, "max_batch_size": settings.max_batch_size}
+        adapter.check_model_args(options, chat_form=bool(settings.apply_chat_template))
 
     def load_tasks(self, settings: Any, manager: Any) -> None:
         """Loads the tasks of this package, before the model is loaded, and has lm-eval take them when it asks for them.

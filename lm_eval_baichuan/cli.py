@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
 from .model_adapters.errors import EvaluationError
+from .stopping import Terminated, raising_sigterm
 
 
 class Command(NamedTuple):
@@ -89,17 +90,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None reads them from the process.
 
     Returns:
-        The sub-command's own status, 2 after a :class:`EvaluationError`, or 130 after Ctrl-C.
+        The sub-command's own status, 2 after a :class:`EvaluationError`, 130 after Ctrl-C or 143 after SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
-        return cast(int, args.run(args))
+        with raising_sigterm():
+            return cast(int, args.run(args))
     except EvaluationError as error:
         print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"lm-eval-baichuan {args.command}: interrupted", file=sys.stderr)
+        print(f"lm-eval-baichuan {args.command}: stopped by Ctrl-C", file=sys.stderr)
         return 130
+    except Terminated:
+        print(f"lm-eval-baichuan {args.command}: stopped by SIGTERM", file=sys.stderr)
+        return 143
 
 
 if __name__ == "__main__":

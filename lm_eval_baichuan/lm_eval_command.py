@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import dis
 import os
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +18,7 @@ from .before_the_run import BeforeTheRun
 from .model_adapters.errors import EvaluationError
 from .model_adapters.hosts.lm_eval import answers_kept, around_choosing_tasks
 from .registration import task_directories
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
+from .stopping import Terminated, raising_sigterm
 
 
 def run(command: Callable[[Any], None], arguments: Any) -> None:
@@ -39,7 +33,7 @@ def run(command: Callable[[Any], None], arguments: Any) -> None:
     """
     before = BeforeTheRun(arguments)
     try:
-        with _raising_sigterm(before), around_choosing_tasks(before.check_model, before.load_tasks):
+        with raising_sigterm(lambda: before.concerns_us), around_choosing_tasks(before.check_model, before.load_tasks):
             command(arguments)
     except Exception as error:
         if not is_ours(error):
@@ -92,26 +86,6 @@ def what_is_kept(use_cache: str | None) -> str:
     return (
         f"{sum(kept.values())} answers are kept in {', '.join(kept) or use_cache}; the same command goes on from there."
     )
-
-
-@contextmanager
-def _raising_sigterm(before: BeforeTheRun) -> Iterator[None]:
-    """Inside this block SIGTERM is an exception, as Ctrl-C is, where nobody else looks after it."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def stop(number: int, _: Any) -> None:
-        if before.concerns_us:
-            raise Terminated
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _debugging(arguments: Any) -> bool:

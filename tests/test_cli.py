@@ -11,6 +11,7 @@ import pytest
 
 from lm_eval_baichuan import __version__, cli
 from lm_eval_baichuan.model_adapters.errors import CheckpointError
+from lm_eval_baichuan.stopping import Terminated
 
 
 def add_command(monkeypatch: pytest.MonkeyPatch, name: str, outcome: int | BaseException) -> list[argparse.Namespace]:
@@ -61,9 +62,25 @@ def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         cli.main(["example"])
 
 
-def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    add_command(monkeypatch, "example", KeyboardInterrupt())
-    assert cli.main(["example"]) == 130
+@pytest.mark.parametrize(
+    ("outcome", "status", "line"),
+    [(KeyboardInterrupt(), 130, "stopped by Ctrl-C"), (Terminated(), 143, "stopped by SIGTERM")],
+)
+def test_a_stop_from_outside_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    outcome: BaseException,
+    status: int,
+    line: str,
+) -> None:
+    add_command(monkeypatch, "example", outcome)
+    assert cli.main(["example"]) == status
+    assert capsys.readouterr().err == f"lm-eval-baichuan example: {line}\n"
+
+
+def test_plan_knows_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "pretrained=demo"]) == 0
+    assert "| float32 | 0.0 |" in capsys.readouterr().out
 
 
 def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

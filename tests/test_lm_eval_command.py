@@ -98,6 +98,10 @@ MISTAKES = {
         "(double)."
     ),
     "pretrained=demo,softmax_dtype=long": "softmax_dtype is 'long'; expected auto, float32",
+    "pretrained=demo,max_length=0": "max_length is 0; expected a whole number above 0.",
+    "pretrained=demo,token_budget=many": "token_budget is 'many'; expected a whole number above 0 or auto.",
+    "pretrained=demo,attention=foo": "attention is 'foo'; expected one of auto, blockwise, dense, flex.",
+    "pretrained=demo,device=cpu": "--model_args: device is an option of its own: --device cpu",
     "pretrained=/nowhere/to/be/found": "/nowhere/to/be/found: no such folder.",
 }
 
@@ -107,6 +111,11 @@ MISTAKES = {
 def test_a_mistake_in_the_model_arguments(command: Command, model: str, arguments: str) -> None:
     done = command(*asking(model, arguments))
     assert (done.status, done.line.startswith(f"error: {MISTAKES[arguments]}")) == (2, True), done.line
+
+
+def test_a_batch_size_that_is_none(command: Command) -> None:
+    done = command(*asking(batch_size="big"))
+    assert (done.status, done.line) == (2, "error: batch_size is 'big'; expected a whole number above 0 or auto.")
 
 
 def test_a_name_that_nobody_knows(command: Command, base_model: str) -> None:
@@ -147,6 +156,22 @@ def base_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     LlamaConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE())).save_pretrained(folder)
     return folder
+
+
+def test_widths_that_cannot_be_packed_in_four_bits(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("bitsandbytes")
+    packs = True
+    monkeypatch.setattr("lm_eval_baichuan.model_adapters.baichuan.quantized.packs_for_cpu", lambda: packs)
+    line = asking(model_args="pretrained=demo,load_in_4bit=true", device="cpu")
+    done = command(*line)
+    assert (done.status, done.line) == (
+        2,
+        "error: load_in_4bit=true: on this CPU bitsandbytes packs weights in whole blocks of 64 inputs, and "
+        "intermediate_size 352 is no multiple of 64. Use load_in_8bit=true or torchao=int8.",
+    )
+    packs = False
+    with pytest.raises(Loaded):
+        command(*line)
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks

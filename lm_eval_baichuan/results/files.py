@@ -201,7 +201,9 @@ def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
         metrics = results.get(task, {})
         if ACCURACY not in metrics:
             found = sorted(key for key in metrics if "," in key and "_stderr" not in key)
-            yield f"{task}: no accuracy ({ACCURACY}) reported; found {', '.join(found) or 'no metrics'}"
+            if not found:
+                raise ResultsError(f"{file.path}: results.{task}: no metric in it, so no {ACCURACY}. {CHANGED}")
+            yield f"{task}: no accuracy ({ACCURACY}) reported; found {', '.join(found)}"
             continue
         check_task(file.data, task, file.path)
         counts, accuracy = file.data["n-samples"][task], metrics[ACCURACY]

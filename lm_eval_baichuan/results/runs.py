@@ -87,8 +87,8 @@ def _files_of_folder(folder: Path) -> tuple[list[ResultsFile], list[str]]:
             cut_off.append(error)
     if not files:
         raise cut_off[0]
-    for reason in cut_off:
-        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", reason)
+    for cut in cut_off:
+        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", cut)
     return files, list(map(str, cut_off))
 
 

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from ..model_adapters.errors import ResultsError
-from .files import ACCURACY, CHANGED, FACTS_KEYS
+from .files import CHANGED, FACTS_KEYS
 
 SHOWN = 3
 OURS = ("baichuan", "hf-trie")
@@ -32,7 +32,6 @@ OURS = ("baichuan", "hf-trie")
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Questions = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=-(2**63), le=2**63)]
-Shots = Annotated[int, Field(ge=0, le=10**6)] | None
 
 
 def _plain(given: Any) -> str:
@@ -209,7 +208,7 @@ class _Task(_Read):
 
     test_split: str | None = None
     validation_split: str | None = None
-    num_fewshot: Shots = None
+    num_fewshot: Count | None = None
     dataset_kwargs: _DatasetArguments | None = None
     metadata: _Metadata | None = None
 
@@ -217,11 +216,11 @@ class _Task(_Read):
 class _Metrics(_Read):
     """The metrics of one of our tasks."""
 
-    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(alias=ACCURACY)
+    accuracy: Annotated[float, Field(ge=0, le=1)] = Field(alias="acc,none")
     sample_len: Questions | None = None
 
 
-class _Shots(RootModel[Shots]):
+class _Shots(RootModel[Count]):
     model_config = ConfigDict(strict=True)
 
 
@@ -321,7 +320,8 @@ def check_task(data: Mapping[str, Any], task: str, path: Path) -> None:
     """
     check(_Task, data["configs"][task], str(path), "configs", task)
     metrics = check(_Metrics, data["results"][task], str(path), "results", task)
-    check(_Shots, data.get("n-shot", {}).get(task), str(path), "n-shot", task)
+    if task in data.get("n-shot", {}):
+        check(_Shots, data["n-shot"][task], str(path), "n-shot", task)
     if task not in data["n-samples"]:
         raise ResultsError(f"{path}: n-samples.{task}: missing. {CHANGED}")
     counts = check(_Counts, data["n-samples"][task], str(path), "n-samples", task)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ import torch
 
 from ..errors import CheckpointError, MissingExtraError
 from ..hosts.peft import MISSING_KEYS, TRAINED_WHOLE, WHOLE_LAYER_NAMES, adapter_places, adapter_tensors
+from ..outside.limits import OverLimitError, limits
 from .checkpoint import hub_arguments
 from .json_files import read_object
 from .weight_files import tensor_headers
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
+_PATTERN_SECONDS, _LOADING_SECONDS = 5.0, 600.0
 # Adapters that are at work behind these tokens only (activated LoRA), which a log-likelihood request does not have.
 _INVOKED = ("alora_invocation_tokens", "invocation_tokens", "invocation_string", "alora_invocation_string")
 # Embedding and head that were trained whole, in the several names that peft gives them.
@@ -48,18 +52,18 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
             f"peft={name} needs the peft library ({error}). Install it: pip install 'lm-eval-baichuan[peft]'"
         ) from error
     folder = _local(name, hub)
-    _check_config(folder)
+    _check_config(folder, [name for name, _ in model.named_modules()])
     stored = _stored_tensors(folder)
     _resize_to(model, stored, folder)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), limits(_LOADING_SECONDS, memory=None):
             # Missing tensors are checked below, and the base model's name in the adapter need not be reachable.
             warnings.filterwarnings("ignore", message=MISSING_KEYS)
             wrapped = PeftModel.from_pretrained(model, str(folder))
-    except (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+    except Exception as error:  # peft raises whatever its many kinds of adapters come upon
         raise CheckpointError(
-            f"{folder}: this adapter does not fit the model ({error}). Use the base model that its "
-            "adapter_config.json names (base_model_name_or_path)."
+            f"{folder}: this adapter does not fit the model ({error or type(error).__name__}). Use the base model that "
+            "its adapter_config.json names (base_model_name_or_path)."
         ) from error
     _check_arrived(wrapped, stored, folder)
     return wrapped.eval()
@@ -85,9 +89,15 @@ def _local(name: str, hub: dict[str, Any]) -> Path:
     return folder
 
 
-def _check_config(folder: Path) -> None:
+def _check_config(folder: Path, modules: Sequence[str]) -> None:
     file = folder / "adapter_config.json"
     config = read_object(file)
+    if config.get("megatron_config") is not None:
+        raise CheckpointError(
+            f"{file}: megatron_config is set, for which peft would import what megatron_core names "
+            f"({config.get('megatron_core')!r:.80}); no code is run on a file's word. Save it without Megatron."
+        )
+    _check_patterns(file, config, modules)
     if type(config.get("peft_type")) is not str:
         raise CheckpointError(
             f"{file}: peft_type is {config.get('peft_type')!r}; expected a name such as 'LORA'. The file is damaged."
@@ -99,6 +109,31 @@ def _check_config(folder: Path) -> None:
                 "tokens only, which prompts of an evaluation do not hold: the scores would be the bare model's. Leave "
                 "peft= out to score the model without it."
             )
+
+
+def _check_patterns(file: Path, config: dict[str, Any], modules: Sequence[str]) -> None:
+    """Refuses a regular expression that takes for ever: peft matches many of the texts with the names of modules."""
+    for text in set(_texts(config)):
+        try:
+            with limits(_PATTERN_SECONDS, memory=None):
+                pattern = re.compile(rf"(.*\.)?({text})$")
+                for name in modules:
+                    pattern.match(name)
+        except re.error:
+            continue  # no pattern; peft says so if it takes it for one
+        except OverLimitError as error:
+            raise CheckpointError(
+                f"{file}: {text!r:.80}, as a regular expression on the names of the model's modules: {error}. Write "
+                "the modules' names instead."
+            ) from error
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in chain(value, value.values() if isinstance(value, dict) else ()):
+            yield from _texts(part)
 
 
 def _stored_tensors(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ..errors import MissingExtraError, QuantizationError
-from ..hosts.bitsandbytes import ACTIVATION_LOGGER
+from ..hosts.bitsandbytes import ACTIVATION_LOGGER, BLOCK, packs_for_cpu
 from ..hosts.torchao import int4, int4_on_cpu, int8
 from .json_files import read_object
 from .weight_files import AUTO_GPTQ_SETTINGS, WEIGHT_FILES, find_weights, tensor_headers
@@ -65,6 +65,9 @@ class Quantization:
             return _torchao_config(int(self.bits or 8), model_config, device)
         from transformers import BitsAndBytesConfig
 
+        packed = packs_for_cpu()
+        if self.bits == 4 and device.type == "cpu" and packed:
+            _check_packing(model_config)
         # nf4 is what Baichuan's own 4-bit checkpoints use; transformers would take fp4 and compute in float32.
         defaults = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype} if self.bits == 4 else {}
         if self.bits == 8:
@@ -138,6 +141,17 @@ def _method(details: Any) -> str:
     if method is None and bits_of(details) in (8, 4) and {"load_in_8bit", "load_in_4bit"} & {*details}:
         return "bitsandbytes"  # which did not write its name in its first releases
     return str(getattr(method, "value", method))
+
+
+def _check_packing(model_config: Any) -> None:
+    """Refuses widths that bitsandbytes can't pack on this CPU, where it would end in the middle of the first layer."""
+    hidden, inner = model_config.hidden_size, model_config.intermediate_size
+    for name, width in (("hidden_size", hidden), ("intermediate_size", inner)):
+        if width % BLOCK:
+            raise QuantizationError(
+                f"load_in_4bit=true: on this CPU bitsandbytes packs weights in whole blocks of {BLOCK} inputs, and "
+                f"{name} {width} is no multiple of {BLOCK}. Use load_in_8bit=true or torchao=int8."
+            )
 
 
 def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:

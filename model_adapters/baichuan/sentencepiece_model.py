@@ -27,4 +27,9 @@ def load_pieces(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
         raise TokenizerError(
             f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
         ) from error
+    if not 0 <= pieces.unk_id() < len(pieces):
+        raise TokenizerError(
+            f"{vocab_file}: a sentencepiece model of {len(pieces)} pieces, without one for what is unknown. It is "
+            "damaged: download the file again."
+        )
     return pieces

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sentencepiece
+from numpy.typing import NDArray
 from transformers import AddedToken, BatchEncoding, SentencePieceBackend
 
 from ..errors import TokenizerError
 from .added_tokens import added_tokens
 from .chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
 from .checkpoint import HUB_ARGUMENTS
+from .line_encoding import LineEncoder, splits_at_lines
 from .sentencepiece_model import load_pieces
 from .tokenizer_files import TOKENIZER_FILES, check_processor_options, read_tokenizer_files
 
@@ -150,6 +154,25 @@ class BaichuanTokenizer(SentencePieceBackend):
         if split and self._special_pattern is not None and self._special_pattern.search(text):
             return text
         return self.sp_model.encode(text)
+
+    def batch_encoder(self) -> Callable[[Sequence[str]], list[NDArray[np.int32]]] | None:
+        """Returns what encodes many texts as `encode` does each, many times faster where lines come again.
+
+        Returns:
+            From texts to their token ids, `[tokens]` each; None where lines cannot be encoded one by one. It keeps
+            the lines that it has seen for as long as it lives.
+        """
+        if self.add_bos_token or self.add_eos_token or self.split_special_tokens or not splits_at_lines(self.sp_model):
+            return None
+        lines = LineEncoder(self.sp_model)
+
+        def encode(texts: Sequence[str]) -> list[NDArray[np.int32]]:
+            special = self._special_pattern
+            found = {text: self.encode(text) for text in texts if special is not None and special.search(text)}
+            plain = iter(lines.encode([text for text in texts if text not in found]))
+            return [np.array(found[text], dtype=np.int32) if text in found else next(plain) for text in texts]
+
+        return encode
 
     def _decode(
         self,

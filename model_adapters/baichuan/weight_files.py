@@ -103,7 +103,8 @@ def _auto_gptq_file(folder: Path, fetch: Fetch) -> Path | None:
 
 def _shards(folder: Path, index: str, fetch: Fetch) -> list[Path]:
     """The files that an index names."""
-    weight_map = read_object(folder / index).get("weight_map")
+    content = read_object(folder / index)
+    weight_map = content.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(
             f"{folder / index}: not an index of shards: 'weight_map' is {weight_map!r:.80}; expected an object that "
@@ -122,6 +123,11 @@ def _shards(folder: Path, index: str, fetch: Fetch) -> list[Path]:
         raise CheckpointError(
             f"{folder}: {len(missing)} of the {len(shards)} shards that {index} names are not there: "
             f"{', '.join(missing[:_SHOWN])}. Download them, or remove {index} if it is left over from another model."
+        )
+    if not isinstance(content.get("metadata"), dict):  # transformers writes into it
+        raise CheckpointError(
+            f"{folder / index}: not an index of shards: 'metadata' is {content.get('metadata')!r:.80}; expected an "
+            "object, which may be empty. Download the file again."
         )
     return [folder / shard for shard in shards]
 

@@ -4,6 +4,9 @@ Each file gives the names under one of our own, or lists those that only a subcl
 every one of them up in the installed release, and says which one moved and who leans on it.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 
@@ -19,3 +22,17 @@ class Lean(NamedTuple):
     where: str
     who: str
     parameters: tuple[str, ...] = ()
+
+
+@contextmanager
+def without_warnings_of(*loggers: str) -> Iterator[None]:
+    """Inside this block, these loggers tell of errors only."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [each.level for each in found]
+    try:
+        for each in found:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in zip(found, levels, strict=True):
+            each.setLevel(level)

@@ -187,6 +187,11 @@ def answers_in(hook: Any) -> Any | None:
     return getattr(hook, "dbdict", None)
 
 
+def keeps_answers(hook: Any) -> bool:
+    """Whether a cache hook may keep what it is given; false for that of a run without ``--use_cache``."""
+    return getattr(hook, "dbdict", hook) is not None
+
+
 def remembered(hook: Any, request_type: str, key: Sequence[Any]) -> Any | None:
     """The answer that a cache hook's `add_partial` was given under `key`; None without one, or without a cache."""
     from lm_eval.api.model import hash_args

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from . import Lean
 
-_TOLD_AT_IMPORT = ("torchao", "torch.utils._pytree")
-"""Who logs that extensions for other Pythons and GPUs don't load here, and how torchao registers its own classes."""
-
-
-@contextmanager
-def importing_quietly() -> Iterator[None]:
-    """Inside this block, importing torchao logs no warnings: transformers imports it whether or not it is used."""
-    loggers = [logging.getLogger(name) for name in _TOLD_AT_IMPORT]
-    levels = [each.level for each in loggers]
-    try:
-        for each in loggers:
-            each.setLevel(logging.ERROR)
-        yield
-    finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+TOLD_AT_IMPORT = ("torchao", "torch.utils._pytree")
+"""Who logs, when torchao is imported, that extensions for other Pythons and GPUs don't load here, and how it registers
+its own classes; transformers imports it whether or not anything is quantized."""
 
 
 def int4_on_cpu(group_size: int) -> Any:

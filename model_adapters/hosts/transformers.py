@@ -31,6 +31,7 @@ __all__ = [
     "causal_mask_function",
     "create_causal_mask",
     "is_stateful",
+    "never_warn_of_length",
     "packed_projection_style",
     "sdpa_attention_forward",
     "takes_attention",
@@ -119,6 +120,11 @@ def without_adapters() -> Iterator[None]:
         yield
     finally:
         modeling_utils.maybe_load_adapters = before
+
+
+def never_warn_of_length(tokenizer: Any) -> None:
+    """Lets a tokenizer encode texts longer than the model's window without a warning; whoever asks looks after it."""
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
 
 
 def takes_attention(model: PreTrainedModel) -> bool:
@@ -238,6 +244,10 @@ LEANS = (
     Lean(f"{_TOKENIZER}._added_tokens_encoder", "baichuan.tokenization looks for added tokens in text"),
     Lean(f"{_TOKENIZER}._added_tokens_decoder", "baichuan.tokenization decodes added tokens apart"),
     Lean(f"{_TOKENIZER}.sp_model", "baichuan.tokenization encodes and decodes with it"),
+    Lean(
+        "transformers.tokenization_utils_base:PreTrainedTokenizerBase.deprecation_warnings",
+        "never_warn_of_length notes there that a warning was given",
+    ),
     Lean(
         "transformers.utils.quantization_config:BitsAndBytesConfig._load_in_8bit",
         "baichuan.quantized reads the bits of a finished configuration",

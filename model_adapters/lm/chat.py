@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from ..errors import OptionError, RequestError
+from ..outside.limits import limits
 from .prompt_shortening import ShotLayout, shot_layout
 
 logger = logging.getLogger(__name__)
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 Message = dict[str, str]
 
 SYSTEM_TEXT = ("own", "first_user", "drop")
+
+LARGEST_FORM, LARGEST_GROWTH = 1_000_000, 10
+"""How long a rendered conversation may be: so many characters, and so many times its messages."""
 
 OWN_TEMPLATE = "the checkpoint's own chat template"
 
@@ -133,15 +137,29 @@ class _Conversation:
         """The text of `history`, rendered as this conversation is."""
         if self.system_text == "first_user":
             history = _into_first_user_turn(history)
-        return str(
-            self.tokenizer.apply_chat_template(
-                history,
-                tokenize=False,
-                add_generation_prompt=self.add_generation_prompt,
-                continue_final_message=not self.add_generation_prompt,
-                **self.arguments,
+        try:
+            with limits():
+                text = self.tokenizer.apply_chat_template(
+                    history,
+                    tokenize=False,
+                    add_generation_prompt=self.add_generation_prompt,
+                    continue_final_message=not self.add_generation_prompt,
+                    **self.arguments,
+                )
+        except TemplateError:
+            raise  # the form's own refusal
+        except Exception as error:  # a template may divide by zero
+            raise RequestError(
+                f"--apply_chat_template: the chat template of {self.tokenizer.name_or_path} failed "
+                f"({error or type(error).__name__}). Correct it, or leave the option out."
+            ) from error
+        given = sum(len(message["content"]) for message in history)
+        if len(text) > LARGEST_FORM + LARGEST_GROWTH * given:
+            raise RequestError(
+                f"--apply_chat_template: the chat template of {self.tokenizer.name_or_path} makes {len(text)} "
+                f"characters of messages of {given}. Correct it, or leave the option out."
             )
-        )
+        return str(text)
 
     def layout(self, doc: Mapping[str, Any]) -> ShotLayout | None:
         """Where the shots are: turns of their own, or parts of the only user turn."""

@@ -7,10 +7,13 @@ token cannot be asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from ..errors import RequestError, TokenizerError
+from ..trie_scorer.trie.build import TokenIds
 
 _SHOWN = 12
 
@@ -46,7 +49,7 @@ class EmbeddingRows:
                 "(tokenizer=FOLDER)."
             )
 
-    def check(self, sequences: Iterable[Sequence[int]]) -> None:
+    def check(self, sequences: Iterable[TokenIds]) -> None:
         """Stops at an id without an embedding.
 
         Args:
@@ -57,13 +60,16 @@ class EmbeddingRows:
         """
         if self._all_inside:
             return
-        for ids in sequences:
-            for place, token_id in enumerate(ids):
-                if token_id >= self._rows:
-                    token = self._tokenizer.convert_ids_to_tokens(token_id)
-                    around = self._tokenizer.decode(ids[max(0, place - _SHOWN) : place + _SHOWN])
-                    raise RequestError(
-                        f"The text {around!r} has the token {token!r} (id {token_id}), but the model's embedding has "
-                        f"{self._rows} rows: the token was added to the tokenizer, and the model was not resized for "
-                        "it. Leave the token out of the text, or use a checkpoint that has it."
-                    )
+        for ids in map(np.asarray, sequences):
+            places = np.flatnonzero(ids >= self._rows)
+            if not len(places):
+                continue
+            place = int(places[0])
+            token_id = int(ids[place])
+            token = self._tokenizer.convert_ids_to_tokens(token_id)
+            around = self._tokenizer.decode(ids[max(0, place - _SHOWN) : place + _SHOWN].tolist())
+            raise RequestError(
+                f"The text {around!r} has the token {token!r} (id {token_id}), but the model's embedding has "
+                f"{self._rows} rows: the token was added to the tokenizer, and the model was not resized for "
+                "it. Leave the token out of the text, or use a checkpoint that has it."
+            )

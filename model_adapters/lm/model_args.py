@@ -85,6 +85,27 @@ def check_names(given: Collection[str], known: Collection[str], *, others: bool 
     return unknown
 
 
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Refuses numbers of tokens and requests that are none.
+
+    Raises:
+        OptionError: Names the option and what it may be.
+    """
+    for name, auto in (
+        ("max_length", None),
+        ("max_batch_size", None),
+        ("token_budget", "auto"),
+        ("batch_size", "auto"),
+    ):
+        value = options.get(name)
+        if value is None or (auto and str(value).partition(":")[0] == auto):
+            continue
+        if name == "batch_size" and isinstance(value, str) and value.isdigit():  # as lm-eval's command hands it over
+            value = int(value)
+        if type(value) is not int or value < 1:
+            raise OptionError(f"{name} is {value!r}; expected a whole number above 0{f' or {auto}' if auto else ''}.")
+
+
 def with_dtypes(options: Mapping[str, Any]) -> dict[str, Any]:
     """Gives the options with every dtype under the name that torch has for it.
 

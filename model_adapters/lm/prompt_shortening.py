@@ -7,7 +7,7 @@ model knows how many tokens that is. The task's documents carry the former (fiel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ def shot_layout(context: str, doc: Mapping[str, Any]) -> ShotLayout | None:
     )
 
 
-def shorten(layout: ShotLayout, encode: Callable[[str], list[int]], max_tokens: int) -> tuple[str, int]:
+def shorten(layout: ShotLayout, encode: Callable[[str], Sized], max_tokens: int) -> tuple[str, int]:
     """Drops shots until the context has at most `max_tokens` tokens.
 
     Args:
@@ -87,7 +87,7 @@ def shorten(layout: ShotLayout, encode: Callable[[str], list[int]], max_tokens: 
     return layout.text(kept), len(layout.shots) - len(kept)
 
 
-def fit(layout: ShotLayout, encode: Callable[[str], list[int]], *, published: int, window: int) -> tuple[str, ShotLoss]:
+def fit(layout: ShotLayout, encode: Callable[[str], Sized], *, published: int, window: int) -> tuple[str, ShotLoss]:
     """Drops shots until the context fits both limits, and tells which of them made it what it is.
 
     Args:

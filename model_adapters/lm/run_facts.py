@@ -79,21 +79,25 @@ class RunFacts:
             self.tokens_by_task[task].add(tokens)
 
     def warnings(self) -> list[str]:
-        """Sentences for the log about prompts that were not sent as the task wrote them."""
-        lines = [
-            f"{task}: {group['prompts']} prompts were too long and lost {group['shots']} shots in all, "
-            + (
-                f"to fit the model's window of {group['limit']} tokens, more than the published rule takes."
-                if group["by_window"]
-                else f"by the published limit of {group['limit']} tokens."
+        """Sentences for the log about prompts that lost more than the published rule takes of them."""
+        lines = []
+        windows = {loss.limit for losses in self.shortened.values() for loss in losses if loss.by_window}
+        for window in sorted(windows):
+            lost = {
+                task: Counter({loss: n for loss, n in losses.items() if loss.by_window and loss.limit == window})
+                for task, losses in self.shortened.items()
+            }
+            total = _totals(sum(lost.values(), Counter()))
+            lines.append(
+                f"{_few(task for task, losses in lost.items() if losses)}: {total['prompts']} prompts were too long "
+                f"and lost {total['shots']} shots in all, to fit the model's window of {window} tokens, more than the "
+                "published rule takes."
             )
-            for task, losses in self.shortened.items()
-            for group in _by_limit(losses)
-        ]
-        lines += [
-            f"{task}: {len(documents)} prompts were longer than the model's context and lost their beginning."
-            for task, documents in self.truncated.items()
-        ]
+        if self.truncated:
+            lines.append(
+                f"{_few(self.truncated)}: {sum(map(len, self.truncated.values()))} prompts were longer than the "
+                "model's context and lost their beginning."
+            )
         return lines
 
     def count_ties(self, requests: Sequence[Instance], answers: Sequence[tuple[float, bool]]) -> list[str]:
@@ -123,7 +127,7 @@ class RunFacts:
             return []
         asked = sum(len(self.ranked[task]) for task in self.ties)
         return [
-            f"{tied} of {asked} questions ({', '.join(sorted(self.ties)[:3])}{', ...' if len(self.ties) > 3 else ''}): "
+            f"{tied} of {asked} questions ({_few(self.ties)}): "
             "the best answers are exactly equally likely, so the first of them counts as the model's. Half-precision "
             "logits tie now and then (dtype=float32 would tell them apart); many ties mean a damaged model."
         ]
@@ -165,6 +169,12 @@ class RunFacts:
             generation = asdict(self.generation_verified)
             facts["generation"] = {"steps": generation.pop("requests"), **generation}
         return facts
+
+
+def _few(tasks: Iterable[str]) -> str:
+    """Some names, and how many more there are."""
+    names = sorted(tasks)
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more tasks" if len(names) > 3 else "")
 
 
 def _totals(losses: Counter[ShotLoss]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..errors import CertificateError
 from ..trie_scorer import TrieScorer, certify_generation, certify_scores, joined
 from ..trie_scorer.budget import is_out_of_memory
 from ..trie_scorer.trie import TokenTrie
+from .request_encoding import Encoded
 from .run_facts import RunFacts
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,6 @@ logger = logging.getLogger(__name__)
 SWITCHED_OFF = "switched off by self_check=false"
 NOT_NEEDED = "not needed: lm-eval's own batches scored"
 NO_MEMORY = "not possible: one request at a time ran out of memory"
-
-Key = tuple[str, str, list[int], list[int]]
-"""Under which the cache has an answer: the request's texts, and the token ids that they became."""
-Encoded = tuple[Key | None, list[int], list[int]]
-"""The key, or None for what has none of its own; token ids of the context and of the continuation."""
 
 
 class SelfCheck:

@@ -14,33 +14,36 @@ from contextlib import contextmanager
 from itertools import chain, islice, repeat
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from ..baichuan.quantized import describe_quantization
 from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
-from ..hosts.lm_eval import answers_in, look_up_in_the_model, remembered, rolling_windows
-from ..hosts.transformers import tensor_parallel_size
+from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, remembered, rolling_windows
+from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
+from ..trie_scorer.trie.build import TokenIds
 from .cache_fingerprint import check_cache, digest, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
 from .embedding_rows import EmbeddingRows
-from .label_tokens import check_encoding, label_id
-from .model_args import check_device, check_folder, check_names, option_names, with_dtypes
+from .label_tokens import check_encoding
+from .model_args import check_device, check_folder, check_names, check_numbers, option_names, with_dtypes
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
-from .prompt_shortening import fit, shot_layout
 from .provenance import provenance
 from .question_bar import QuestionBar
+from .request_encoding import Encoded, RequestEncoding
 from .run_facts import RunFacts
 from .run_places import hold_cache, naming_the_cache, try_run_places
-from .self_check import Encoded, SelfCheck
+from .self_check import SelfCheck
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
+
+ATTENTION = ("auto", "blockwise", "dense", "flex")
 
 
 class TrieLM(HFLM):
@@ -83,7 +86,8 @@ class TrieLM(HFLM):
         **kwargs: Any,
     ) -> None:
         """Loads model and tokenizer."""
-        kwargs = self._checked(kwargs)
+        kwargs = self._checked({**kwargs, "token_budget": token_budget, "attention": attention})
+        token_budget, attention = kwargs.pop("token_budget"), kwargs.pop("attention")
         self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
@@ -97,6 +101,8 @@ class TrieLM(HFLM):
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
+        self._requests = RequestEncoding(self, self._facts, self._chat, self._label_override)
+        never_warn_of_length(self.tokenizer)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._must_serve = trie is True
@@ -129,6 +135,9 @@ class TrieLM(HFLM):
         """The options with their dtypes under torch's names, once names and devices were found to be right."""
         check_names(options, cls._option_names(), others=cls.FURTHER_OPTIONS is None)
         check_device(options.get("device"), may_be_default=True)
+        check_numbers(options)
+        if options.get("attention", "auto") not in ATTENTION:
+            raise OptionError(f"attention is {options['attention']!r}; expected one of {', '.join(ATTENTION)}.")
         return with_dtypes(options)
 
     @classmethod
@@ -203,11 +212,7 @@ class TrieLM(HFLM):
                 f"enable_thinking=true is for generated answers; {tasks} ranks given ones. Leave the option out."
             )
         self._facts.asked.note(requests)
-        fitted: dict[str, tuple[str, list[int]]] = {}
-        encoded = [
-            self._encode(request, fitted)
-            for request in tqdm(requests, "Tokenizing", delay=1, leave=False, disable=disable_tqdm or self.rank != 0)
-        ]
+        encoded = self._requests.encode(requests, hidden=disable_tqdm or self.rank != 0)
         for warning in self._facts.warnings():
             logger.warning(warning)
         answers = self._remembered_or_scored(encoded, disable_tqdm)
@@ -219,7 +224,10 @@ class TrieLM(HFLM):
     def _remembered_or_scored(self, encoded: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
         """Takes answers from the cache where it has any for just these token ids, and scores the other requests."""
         with naming_the_cache(self.cache_hook):
-            known = [remembered(self.cache_hook, "loglikelihood", key or ()) for key, *_ in encoded]
+            cached = keeps_answers(self.cache_hook)
+            known = [
+                remembered(self.cache_hook, "loglikelihood", _key(one) or ()) if cached else None for one in encoded
+            ]
         unknown = [request for request, answer in zip(encoded, known, strict=True) if answer is None]
         self._facts.remembered += len(encoded) - len(unknown)
         if len(unknown) < len(encoded):
@@ -266,61 +274,24 @@ class TrieLM(HFLM):
             texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
-    def _encode(self, request: Instance, fitted: dict[str, tuple[str, list[int]]]) -> Encoded:
-        """Turns one request into token ids; `fitted` remembers each context's text and ids after shortening."""
-        context, continuation = request.args
-        task = request.task_name or "unnamed"
-        doc = request.doc if isinstance(request.doc, dict) else {}
-        encoding = self._label_encoding(doc, task)
-        context_ids = [self.prefix_token_id]
-        if context and (encoding != "joint" or "shot_lengths" in doc):
-            if context not in fitted:
-                fitted[context] = self._fit(context, doc, task)
-            context, context_ids = fitted[context]
-        if encoding == "joint":
-            context_ids, continuation_ids = self._encode_jointly(context, continuation)
-        else:
-            continuation_ids = [label_id(self.tokenizer, continuation.strip(), encoding)]
-        if not 0 < len(continuation_ids) <= self.max_length:
-            raise RequestError(
-                f"Task {task}: the continuation {continuation[:80]!r} has {len(continuation_ids)} tokens; expected 1 "
-                f"to {self.max_length}, the context length of this model."
-            )
-        # A decoder reads context and continuation together, but for the last token, which it only predicts.
-        window = self.max_length - (len(continuation_ids) - 1 if self.backend == "causal" else 0)
-        if len(context_ids) > window:
-            self._facts.truncated[task].add(request.doc_id)
-            context_ids = context_ids[-window:]
-        return (*request.args, context_ids, continuation_ids), context_ids, continuation_ids
+    def tok_encode(
+        self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Encodes as lm-eval's hf model does, at most once while requests are encoded.
 
-    def _label_encoding(self, doc: dict[str, Any], task: str) -> str:
-        published = doc.get("label_tokens")
-        if published is None:
-            return "joint"
-        encoding = self._label_override or check_encoding(published, f"task {task}")
-        self._facts.label_encodings[encoding].add(task)
-        return encoding
+        Args:
+            string: The text.
+            add_special_tokens: Whether to add them; None for the tokenizer's way.
+            left_truncate_len: How many tokens to keep of the end; None for all.
+            kwargs: Not used by lm-eval either.
 
-    def _encode_jointly(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        if context:
-            pair: tuple[list[int], list[int]] = self._encode_pair(context, continuation)
-            return pair
-        ids = self.tok_encode(continuation, add_special_tokens=False)
-        # As lm-eval does: an empty context is one prefix token, unless the continuation brings it along.
-        return (ids[:1], ids[1:]) if ids[:1] == [self.prefix_token_id] else ([self.prefix_token_id], ids)
-
-    def _fit(self, context: str, doc: dict[str, Any], task: str) -> tuple[str, list[int]]:
-        """Drops shots by the task's rule where the context is too long: its text and token ids."""
-        ids = self.tok_encode(context)
-        published = int(doc.get("max_prompt_tokens") or 0)
-        limit = min(self.max_length, published or self.max_length)
-        layout = (self._chat.layout(context, doc) or shot_layout(context, doc)) if len(ids) > limit else None
-        if layout is None:
-            return context, ids
-        text, loss = fit(layout, self.tok_encode, published=published, window=self.max_length)
-        if loss.shots:
-            self._facts.shortened[task][loss] += 1
-        return text, self.tok_encode(text)
+        Returns:
+            Token ids, `[tokens]`: a list, or while requests are encoded an array.
+        """
+        usual = add_special_tokens is None and not left_truncate_len
+        if usual and string in self._requests.known:
+            return self._requests.known[string]
+        return super().tok_encode(string, add_special_tokens, left_truncate_len, **kwargs)
 
     def _loglikelihood_tokens(
         self, requests: list[Encoded], disable_tqdm: bool = False, override_bs: int | None = None
@@ -333,7 +304,8 @@ class TrieLM(HFLM):
                 self._do_without(error)
         if requests:
             self._self_check.not_needed()
-        scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        plain = [(_key(request), *map(_as_list, request[1:])) for request in requests]
+        scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(plain, disable_tqdm, override_bs)
         return scores
 
     def _score(self, scorer: TrieScorer, requests: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
@@ -352,10 +324,10 @@ class TrieLM(HFLM):
                     self._facts.tokens_sent += progress.tokens_sent
                     self._facts.tokens_run += progress.tokens_total
 
+            cached = keeps_answers(self.cache_hook)
             for score in scorer.score_trie(trie, on_progress=show):
                 answers[score.request] = answer = (score.logprob, score.is_greedy)
-                key = requests[score.request][0]
-                if key is not None:  # a window of a rolling request has no key of its own
+                if cached and (key := _key(requests[score.request])):
                     self.cache_hook.add_partial("loglikelihood", key, answer)
                 bar.scored(score.request)
         return answers
@@ -459,6 +431,16 @@ class TrieLM(HFLM):
             "token_budget": None if self._scorer is None else self._scorer.token_budget,
             **RunFacts.sum(self._facts_of_all).as_dict(),
         }
+
+
+def _key(request: Encoded) -> tuple[str, str, list[int], list[int]] | None:
+    """Under which the cache has an answer: texts and token ids. None for a window of a whole text, which has none."""
+    texts, context_ids, continuation_ids = request
+    return None if texts is None else (*texts, _as_list(context_ids), _as_list(continuation_ids))
+
+
+def _as_list(ids: TokenIds) -> list[int]:
+    return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
 
 
 def _questions(requests: Iterable[Encoded]) -> list[Hashable]:

@@ -47,6 +47,16 @@ def find_data_dir(data_dir: str | None) -> Path | None:
     return folder
 
 
+def questions_from(file: DataFile, data_dir: str | None) -> str:
+    """Return where a file of questions is taken from, for the results: a folder, or its home at a revision."""
+    if not file.repository:
+        return "the task's own folder"
+    folder = find_data_dir(data_dir)
+    if folder is not None:
+        return str(folder.resolve())
+    return f"{file.repository} at revision {file.revision}"
+
+
 def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:
     """Return a file's content and where it comes from: the data folder where one is named, else its public home."""
     folder = find_data_dir(data_dir)

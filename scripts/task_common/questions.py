@@ -14,6 +14,8 @@ import jinja2
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 
+from .data_files import questions_from
+
 
 LETTERS = ("A", "B", "C", "D")
 SEEDS = ("shots_seed", "split_seed")
@@ -38,9 +40,14 @@ class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
 
     def download(self, *_: Any, **__: Any) -> None:
         """Load the questions as lm-eval does, but without its warning, which would come once for each task."""
-        self.dataset = self.load(
-            **(self.config.metadata or {}), **(self.config.dataset_kwargs or {})
-        )
+        metadata, subject = self.config.metadata, self.config.dataset_kwargs
+        self.dataset = self.load(**metadata, **subject)
+        if "subject" in subject:
+            files = self.load.__globals__["data_files"](**subject)
+            source = questions_from(
+                next(iter(files.values())), metadata.get("data_dir")
+            )
+            self.config.metadata["questions_from"] = source
 
     def set_config(self, key: str, value: Any, update: bool = False) -> None:
         """Set a value of the configuration; of shots other than the protocol's, the results tell both numbers."""

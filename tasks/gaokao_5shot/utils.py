@@ -94,11 +94,16 @@ def read_rows(
 ) -> list[dict[str, Any]]:
     """Return a file's rows, in file order, from ``data_dir`` or GitHub; stop at one that is no question."""
     content, source = file_content(file, data_dir)
+    text = decode(content, source)
     try:
-        examples = json.loads(decode(content, source))["example"]
+        examples = json.loads(text)["example"]
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{source}, line {error.lineno}: not JSON ({error.msg}). Replace the file."
+        ) from error
+    except (RecursionError, ValueError) as error:  # nested too deep, a number too long
+        raise ValueError(
+            f"{source}: not JSON to be read ({error}). Replace the file."
         ) from error
     except (KeyError, TypeError) as error:
         raise ValueError(
@@ -176,9 +181,14 @@ class QuestionTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval is untype
 
     def download(self, *_: Any, **__: Any) -> None:
         """Load the questions as lm-eval does, but without its warning, which would come once for each task."""
-        self.dataset = self.load(
-            **(self.config.metadata or {}), **(self.config.dataset_kwargs or {})
-        )
+        metadata, subject = self.config.metadata, self.config.dataset_kwargs
+        self.dataset = self.load(**metadata, **subject)
+        if "subject" in subject:
+            files = self.load.__globals__["data_files"](**subject)
+            source = questions_from(
+                next(iter(files.values())), metadata.get("data_dir")
+            )
+            self.config.metadata["questions_from"] = source
 
     def set_config(self, key: str, value: Any, update: bool = False) -> None:
         """Set a value of the configuration; of shots other than the protocol's, the results tell both numbers."""
@@ -456,6 +466,16 @@ def find_data_dir(data_dir: str | None) -> Path | None:
             f"lm-eval-baichuan data fetch {folder}"
         )
     return folder
+
+
+def questions_from(file: DataFile, data_dir: str | None) -> str:
+    """Return where a file of questions is taken from, for the results: a folder, or its home at a revision."""
+    if not file.repository:
+        return "the task's own folder"
+    folder = find_data_dir(data_dir)
+    if folder is not None:
+        return str(folder.resolve())
+    return f"{file.repository} at revision {file.revision}"
 
 
 def file_content(file: DataFile, data_dir: str | None) -> tuple[bytes, str]:

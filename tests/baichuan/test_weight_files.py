@@ -101,7 +101,7 @@ def test_two_files_that_might_be_the_gptq_weights_are_named(tmp_path: Path) -> N
 
 def test_files_are_fetched_in_the_order_in_which_they_are_looked_for(tmp_path: Path) -> None:
     there = {
-        "pytorch_model.bin.index.json": json.dumps({"weight_map": {"a": "one.bin", "b": "two.bin"}}),
+        "pytorch_model.bin.index.json": json.dumps({"metadata": {}, "weight_map": {"a": "one.bin", "b": "two.bin"}}),
         "one.bin": "", "two.bin": "", "training_args.bin": "", "adapter_model.safetensors": "",
     }  # fmt: skip
 

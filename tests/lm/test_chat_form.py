@@ -192,8 +192,8 @@ def test_a_long_conversation_loses_shots_and_nothing_else(
     }
     request = instance(context, "A", **doc)
     [(logprob, _)] = lm.loglikelihood([request], disable_tqdm=True)
-    _, sent, _ = lm._encode(request, {})
-    assert sent == expected
+    [(_, sent, _)] = lm._requests.encode([request])
+    assert [*sent] == expected
     assert lm.get_model_info()["baichuan"]["shortened_prompts"]["some_task"]["shots"] == 2  # asked for twice
     assert logprob < 0
 

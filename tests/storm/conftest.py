@@ -44,27 +44,31 @@ class Storm:
         self.fell = Counter[str]()
         """In which phases kills fell, and by which signals."""
 
-    def do(self, what: str, *, after: float | None = None, processes: int = 1, **order: Any) -> dict[str, Any]:
-        """Do something; with `after`, kill it that many seconds later if it hasn't ended by itself."""
+    def do(
+        self, what: str, *, after: float | None = None, phase: str | None = None, processes: int = 1, **order: Any
+    ) -> dict[str, Any]:
+        """Do something; with `after`, kill it so many seconds later, or into a phase, unless it ends by itself."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        order |= {"do": what, "processes": processes, "after": after, "port": port, "log": str(self.log)}
+        order |= {"do": what, "processes": processes, "after": after, "phase": phase}
+        order |= {"port": port, "log": str(self.log)}
         order["signal"] = self.chance.choice(SIGNALS)
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         done: dict[str, Any] = json.loads(self.process.stdout.readline())
+        done["signal"] = order["signal"]
         if done["killed"]:
+            self.fell[f"status {done['statuses'][0]}"] += 1
             self.fell[signal.Signals(order["signal"]).name] += 1
         elif any(done["statuses"]):
             pytest.fail(f"ended by itself with {done['statuses']}:\n{self.log.read_text('utf-8')[-3000:]}")
         return done
 
-    def moment(self, *ends: float) -> float:
-        """A moment within something whose phases end after so many seconds undisturbed, each phase as likely."""
-        phase = self.chance.randrange(len(ends))
-        return self.chance.uniform((0.0, *ends)[phase], ends[phase])
+    def moment(self, seconds: float) -> float:
+        """A moment within something that takes so long undisturbed."""
+        return self.chance.uniform(0, seconds)
 
 
 @pytest.fixture(scope="session")

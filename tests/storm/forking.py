@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import lm_eval.__main__
 import lm_eval.api.model
 import lm_eval.evaluator
 from lm_eval.loggers import EvaluationTracker
@@ -30,18 +31,13 @@ GRACE = 10.0
 """Seconds after a signal until what still lives is killed."""
 
 
-def evaluate(
-    told: str, began: float, *, output: str, folders: list[str], metadata: dict[str, Any], **options: Any
-) -> int:
-    """What ``lm_eval --output_path --log_samples`` does.
+def evaluate(told: str, began: float, arguments: list[str]) -> None:
+    """What the ``lm_eval`` command does, but for lm-eval's own tasks and the description of the machine.
 
     Args:
         told: A file, to which phases with their seconds are added, and the keys of all answers that are scored.
         began: When the round began.
-        output: The folder of results.
-        folders: Those of the tasks.
-        metadata: Of the tasks.
-        options: Those of `simple_evaluate`.
+        arguments: Those of the command.
     """
     with open(told, "a", buffering=1) as tell:
 
@@ -49,32 +45,26 @@ def evaluate(
             print(phase, time.monotonic() - began, key, file=tell)
 
         say("loading")
-        add_partial = lm_eval.api.model.CacheHook.add_partial
+        add_partial, save = lm_eval.api.model.CacheHook.add_partial, EvaluationTracker.save_results_aggregated
+        make_manager = TaskManager.__init__
 
         def tell_and_add(self: Any, kind: str, request: Any, answer: Any) -> None:
             say("scoring", lm_eval.api.model.hash_args(kind, request))
             add_partial(self, kind, request, answer)
 
+        def tell_and_save(self: Any, *arguments: Any, **options: Any) -> None:
+            say("writing")
+            save(self, *arguments, **options)
+
+        def with_few_tasks(self: Any, *arguments: Any, **options: Any) -> None:
+            make_manager(self, *arguments, **{**options, "include_defaults": False})
+
         lm_eval.api.model.CacheHook.add_partial = tell_and_add
+        EvaluationTracker.save_results_aggregated = tell_and_save
+        TaskManager.__init__ = with_few_tasks
         lm_eval.evaluator.add_env_info = lambda results: None  # describes the machine, slowly
-        tracker = EvaluationTracker(output_path=output)
-        results = lm_eval.evaluator.simple_evaluate(
-            model="baichuan",
-            task_manager=TaskManager(include_path=folders, include_defaults=False, metadata=metadata),
-            evaluation_tracker=tracker,
-            bootstrap_iters=0,
-            log_samples=True,
-            device="cpu",
-            **options,
-        )
-        say("writing")
-        if results is not None:
-            samples = results.pop("samples")
-            tracker.save_results_aggregated(results=results, samples=samples)
-            for task in results["configs"]:
-                tracker.save_results_samples(task_name=task, samples=samples[task])
-        say("done")
-    return 0
+        sys.argv = ["lm_eval", "run", *arguments]
+        lm_eval.__main__.cli_evaluate()
 
 
 def command(*arguments: str, known_hashes: str) -> int:
@@ -93,7 +83,8 @@ def child(order: dict[str, Any], rank: int) -> int:
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(order["port"])}
         os.environ["LOCAL_WORLD_SIZE"] = str(order["processes"])
     if order["do"] == "evaluate":
-        return evaluate(f"{order['told']}{rank}", order["began"], **order["options"])
+        evaluate(f"{order['told']}{rank}", order["began"], order["arguments"])
+        return 0
     return command(*order["arguments"], known_hashes=order["known_hashes"])
 
 
@@ -116,12 +107,21 @@ def fork(order: dict[str, Any], rank: int) -> int:
         os._exit(status)
 
 
+def has_reached(phase: str, told: str) -> bool:
+    """Whether an evaluation has told of a phase."""
+    try:
+        return any(line.startswith(phase) for line in Path(told).read_text().splitlines())
+    except OSError:
+        return False
+
+
 def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Does an order, and kills it if it lives longer than ``after`` seconds."""
+    """Does an order; kills it ``after`` so many seconds, or so many into the ``phase`` that it tells of."""
     order["began"] = began = time.monotonic()
     living = {fork(order, rank) for rank in range(order["processes"])}
     statuses: list[int] = []
     signalled: float | None = None
+    phase_began = None if order["phase"] else 0.0
     while living:
         for pid in list(living):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -129,7 +129,10 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
                 living.remove(pid)
                 statuses.append(os.waitstatus_to_exitcode(status))
         now = time.monotonic() - began
-        if living and signalled is None and order["after"] is not None and now >= order["after"]:
+        if phase_began is None and has_reached(order["phase"], f"{order.get('told')}0"):
+            phase_began = now
+        since = -1.0 if phase_began is None or order["after"] is None else now - phase_began - order["after"]
+        if living and signalled is None and since >= 0:
             signalled = now
             for pid in living:
                 os.kill(pid, order["signal"])

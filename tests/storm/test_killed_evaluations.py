@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -18,58 +19,55 @@ from stand_in_hub import hub_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FACTS = ("label_tokens", "shortened_prompts", "truncated_prompts", "tokens_by_task", "ties", "questions")
+PHASES = ("loading", "scoring", "writing")
 KEY_LENGTH = 64
 """Of the keys of answers; the fingerprint's is another."""
 
-DEMO = {
-    "tasks": ["demo_5shot_nature", "demo_5shot_geography"],
-    "folders": [str(REPOSITORY / "tasks" / "demo_5shot")],
-    "limit": 40,
-    "metadata": {},
-}
-HUB = {
-    "tasks": ["mmlu_5shot_anatomy", "cmmlu_5shot_arts", "ceval_5shot_law"],
-    "folders": [str(REPOSITORY / "tasks" / f"{name}_5shot") for name in ("mmlu", "cmmlu", "ceval")],
-    "metadata": {"own_data": True},
-}
+DEMO = ["--tasks", "demo_5shot_nature,demo_5shot_geography", "--limit", "40"]
+DEMO += ["--include_path", str(REPOSITORY / "tasks" / "demo_5shot")]
+HUB = ["--tasks", "mmlu_5shot_anatomy,cmmlu_5shot_arts,ceval_5shot_law", "--include_path", str(REPOSITORY / "tasks")]
+HUB += ["--metadata", "own_data=true"]
 
 
 class Evaluation:
     """One evaluation that is run again and again in a folder until it ends."""
 
-    def __init__(self, storm: Storm, folder: Path, processes: int, options: dict[str, Any]) -> None:
+    def __init__(self, storm: Storm, folder: Path, processes: int, arguments: list[str]) -> None:
         self.storm, self.folder, self.processes = storm, folder, processes
-        self.options = {
-            "model_args": {"pretrained": "demo", "dtype": "float32", "max_length": 120},
-            "use_cache": str(folder / "answers"),
-            "output": str(folder / "results"),
-            **options,
-        }
+        self.arguments = ["--model", "baichuan", "--model_args", "pretrained=demo,dtype=float32,max_length=120"]
+        self.arguments += ["--device", "cpu", "--use_cache", str(folder / "answers")]
+        self.arguments += ["--output_path", str(folder / "results"), "--log_samples", *arguments]
 
-    def run(self, after: float | None = None) -> dict[str, Any]:
-        """Run it, kill it after so many seconds, and look at what it left."""
+    def run(self, phase: str | None = None, after: float | None = None) -> dict[str, Any]:
+        """Run it, kill it so many seconds into a phase, and look at what it left."""
         before = self.kept()
         for told in self.folder.glob("told*"):
             told.unlink()
         done = self.storm.do(
             "evaluate",
+            phase=phase,
             after=after,
             processes=self.processes,
             told=str(self.folder / "told"),
-            options=self.options,
+            arguments=self.arguments,
         )
-        lines = [line.split() for path in self.folder.glob("told*") for line in path.read_text("utf-8").splitlines()]
+        lines = [
+            line.split() for path in sorted(self.folder.glob("told*")) for line in path.read_text("utf-8").splitlines()
+        ]
         scored = [words[2] for words in lines if words[0] == "scoring"]
         assert len(scored) == len(set(scored)), "scored twice in one run"
         assert not before & set(scored), "scored though the cache had it"
         assert self.kept() >= before, "a kept answer is lost"
         if done["killed"]:
-            phases = [words[0] for words in lines if words[0] != "done"] or ["starting"]
+            phases = [words[0] for words in lines] or ["starting"]
             self.storm.fell[phases[-1]] += 1
+            if done["signal"] != signal.SIGKILL and self.processes == 1:
+                assert -signal.SIGKILL not in done["statuses"], "hung after a signal"
         else:
             done["results"] = self.results()
-            times = {phase: float(second) for phase, second, *_ in lines}  # the last of each
-            done["phases"] = (min(float(words[1]) for words in lines if words[0] != "loading"), times["writing"])
+            began = {words[0]: float(words[1]) for words in reversed(lines)}  # the first of each
+            ends = [began.get("scoring", began["writing"]), began["writing"], done["seconds"]]
+            done["phases"] = {name: end - began.get(name, end) for name, end in zip(PHASES, ends, strict=True)}
             assert done["results"]["remembered"] == len(before)
         return done
 
@@ -80,13 +78,13 @@ class Evaluation:
             with closing(sqlite3.connect(path)) as database:
                 assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
                 if database.execute("SELECT name FROM sqlite_master").fetchone():
-                    found = [key for (key,) in database.execute("SELECT key FROM unnamed") if len(key) == KEY_LENGTH]
-                    keys |= {f"{path.name} {key}" if self.processes > 1 else key for key in found}
-        return {key.rpartition(" ")[2] for key in keys}
+                    found = database.execute("SELECT key FROM unnamed")
+                    keys |= {key for (key,) in found if len(key) == KEY_LENGTH}
+        return keys
 
     def results(self) -> dict[str, Any]:
         """What the last run wrote."""
-        path = max(Path(self.options["output"]).rglob("results_*.json"), key=lambda path: path.stat().st_mtime_ns)
+        path = max((self.folder / "results").rglob("results_*.json"), key=lambda path: path.stat().st_mtime_ns)
         results = json.loads(path.read_text("utf-8"))
         answers = {}
         for task in results["configs"]:
@@ -125,25 +123,26 @@ def hub(storm: Storm, downloads: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize(
-    ("processes", "options"), [(1, DEMO), (2, DEMO), (1, HUB)], ids=["one process", "two processes", "hub sets"]
+    ("processes", "arguments"), [(1, DEMO), (2, DEMO), (1, HUB)], ids=["one process", "two processes", "hub sets"]
 )
 def test_a_killed_evaluation_goes_on_and_ends_as_an_undisturbed_one(
-    processes: int, options: dict[str, Any], storm: Storm, hub: Callable[[], None], tmp_path: Path
+    processes: int, arguments: list[str], storm: Storm, hub: Callable[[], None], tmp_path: Path
 ) -> None:
     storm.fell = Counter()
-    undisturbed = Evaluation(storm, tmp_path / "undisturbed", processes, options)
+    undisturbed = Evaluation(storm, tmp_path / "undisturbed", processes, arguments)
     undisturbed.folder.mkdir()
     hub()
     first = undisturbed.run()
     wanted = first["results"]
     assert wanted["remembered"] == 0 and sum(facts["asked"] for facts in wanted["facts"]["questions"].values()) > 5
 
-    disturbed = Evaluation(storm, tmp_path / "disturbed", processes, options)
+    disturbed = Evaluation(storm, tmp_path / "disturbed", processes, arguments)
     disturbed.folder.mkdir()
     hub()
     kills = runs = 0
     while kills < storm.kills:
-        done = disturbed.run(after=storm.moment(*first["phases"], first["seconds"]))
+        phase = storm.chance.choice(PHASES)
+        done = disturbed.run(phase, after=storm.moment(first["phases"][phase]))
         kills += done["killed"]
         if not done["killed"]:
             assert_equal(done["results"], wanted)
