@@ -19,7 +19,7 @@ from lm_eval_baichuan.model_adapters.errors import OptionError
 from lm_eval_baichuan.results import known_suites, read_runs
 
 STEPS = tuple(range(100, 900, 100))
-CEVAL = next(suite for suite in known_suites() if suite.name == "ceval_5shot").tasks
+DEMO = next(suite for suite in known_suites() if suite.name == "demo_5shot").tasks
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_names_that_say_where_a_checkpoint_stands(
     tmp_path: Path, names: list[str], unit: str, values: list[float]
 ) -> None:
     runs = read_runs(
-        [write_results(tmp_path / str(n), {CEVAL[0]: (1, 4)}, pretrained=name) for n, name in enumerate(names, 1)]
+        [write_results(tmp_path / str(n), {DEMO[0]: (1, 4)}, pretrained=name) for n, name in enumerate(names, 1)]
     )
     read = positions(runs)
     assert [(position.unit, position.value) for position in read if position] == [(unit, value) for value in values]
@@ -144,17 +144,17 @@ def test_names_that_say_where_a_checkpoint_stands(
     + ["runs/20261125", "a/checkpoint-final", "a/step500B"],
 )
 def test_sizes_and_dates_are_no_steps(tmp_path: Path, name: str) -> None:
-    runs = read_runs([write_results(tmp_path / "results", {CEVAL[0]: (1, 4)}, pretrained=name)])
+    runs = read_runs([write_results(tmp_path / "results", {DEMO[0]: (1, 4)}, pretrained=name)])
     assert positions(runs) == [None]
 
 
 def test_the_folder_of_the_results_and_the_revision_say_it_too(tmp_path: Path) -> None:
-    folders = [write_results(tmp_path / f"step{n}", {CEVAL[0]: (1, 4)}, pretrained="me/model").parent for n in (10, 20)]
+    folders = [write_results(tmp_path / f"step{n}", {DEMO[0]: (1, 4)}, pretrained="me/model").parent for n in (10, 20)]
     assert [position.value for position in positions(read_runs(folders)) if position] == [10, 20]
     for n in (1, 2):
         arguments = {"revision": f"train_00{n}20B"}
         date = f"2026-01-0{n}T00-00-00.1"
-        write_results(tmp_path / "all", {CEVAL[0]: (1, 4)}, pretrained="me/base", arguments=arguments, date=date)
+        write_results(tmp_path / "all", {DEMO[0]: (1, 4)}, pretrained="me/base", arguments=arguments, date=date)
     read = positions(read_runs([tmp_path / "all"]))
     assert [(position.value, position.words) for position in read if position] == [(120e9, "120B"), (220e9, "220B")]
 
@@ -162,7 +162,7 @@ def test_the_folder_of_the_results_and_the_revision_say_it_too(tmp_path: Path) -
 def write_training(folder: Path, names: list[str]) -> list[str]:
     paths = []
     for number, name in enumerate(names):
-        tasks = dict.fromkeys(CEVAL, (30 + number, 100))
+        tasks = dict.fromkeys(DEMO, (30 + number, 100))
         paths.append(str(write_results(folder / str(number), tasks, pretrained=name)))
     return paths
 
@@ -209,10 +209,10 @@ def test_two_trainings_are_two_curves_and_seeds_at_one_step_none(tmp_path: Path)
 
 def test_a_partial_checkpoint_is_marked_in_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = write_training(tmp_path, ["a/checkpoint-1", "a/checkpoint-2"])
-    tasks = dict.fromkeys(CEVAL, (5, 8))
+    tasks = dict.fromkeys(DEMO, (5, 8))
     paths.append(str(write_results(tmp_path / "p", tasks, pretrained="a/checkpoint-3", limit=8.0, available=100)))
     assert cli.main(["compare", *paths, "--format", "markdown"]) == 0
     curve = capsys.readouterr().out.partition("### Runs")[0]
     assert "| 62.50 [a] |" in " ".join(curve.split())
-    assert "- [a] --limit 8: 416 of 5200 questions" in curve
+    assert "- [a] --limit 8: 32 of 400 questions" in curve
     assert "best: 2 (31.00)" in curve  # not the partial one, whatever it scored
