@@ -88,7 +88,7 @@ def latex_table(table: Table) -> str:
     comments = "".join(f"% {footnote}\n" for footnote in table.footnotes if not footnote.startswith("["))
     if not marked:
         return f"{drawn}\n{comments}"
-    notes = " \\\\\n".join(rf"\textsuperscript{{{letter}}} {text.translate(LATEX)}" for letter, text in marked)
+    notes = " \\\\\n".join(rf"\textsuperscript{{{letter}}} {_latex(text)}" for letter, text in marked)
     return f"{drawn}\n\n{{\\footnotesize\\raggedright\n{notes}\n\\par}}\n{comments}"
 
 
@@ -102,6 +102,11 @@ LATEX = str.maketrans(
         **{special: rf"\{special}" for special in "&%$#_{}"},
     }
 )
+
+
+def _latex(text: str) -> str:
+    """Escape a text, in which two hyphens are two hyphens: LaTeX would set ``--limit`` with a dash."""
+    return text.translate(LATEX).replace("--", "-{}-")
 
 
 def _marked(cell: str) -> str:
