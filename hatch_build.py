@@ -43,17 +43,20 @@ sys.meta_path.insert(0, CheckoutFinder)  # before the links that scripts/rooms m
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Lays out the wheel: the rooms as one package, or for an editable install a pointer to them."""
+    """Lays out the wheel: the rooms as one package, or for an editable install a pointer to them; names the commit."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the files of this kind of wheel to hatchling's list.
 
         Args:
-            version: hatchling's name for the kind of wheel, "standard" or "editable".
+            version: hatchling's name for the kind of archive, "standard" or "editable".
             build_data: hatchling's list of what to do, changed in place.
         """
         self.generated = tempfile.TemporaryDirectory(prefix="lm-eval-baichuan-build-")
-        if version == "editable":
+        commit = self._commit()
+        if self.target_name == "sdist":  # a wheel that is built from it is in no repository
+            build_data["force_include"] |= {self._write("commit.txt", commit): "commit.txt"} if commit else {}
+        elif version == "editable":
             finder = FIND_CHECKOUT.format(checkout=self.root, rooms={room.replace("/", ".") for room in ROOMS.values()})
             build_data["force_include_editable"] = {
                 self._write("finder.py", finder): "_lm_eval_baichuan_checkout.py",
@@ -64,7 +67,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
                 parts = [p for p in Path(self.root, folder).iterdir() if not p.is_symlink() and p.name != "ruff.toml"]
                 build_data["force_include"] |= {str(part): f"{room}/{part.name}" for part in parts}
             build_data["force_include"][self._write("bridge.pth", START_BRIDGE)] = "lm_eval_baichuan.pth"
-            if commit := self._commit():
+            if commit:
                 build_data["force_include"][self._write("commit.txt", commit)] = "lm_eval_baichuan/commit.txt"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
@@ -73,6 +76,9 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def _commit(self) -> str | None:
         """The commit that this is built from, with "-dirty" if files were changed; None where git doesn't know."""
+        recorded = Path(self.root, "commit.txt")
+        if recorded.is_file():
+            return recorded.read_text(encoding="utf-8")
         if not Path(self.root, ".git").exists():
             return None
         describe = ["git", "-C", self.root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -18,7 +18,7 @@ from .before_the_run import BeforeTheRun
 from .model_adapters.errors import EvaluationError
 from .model_adapters.hosts.lm_eval import answers_kept, around_choosing_tasks
 from .registration import task_directories
-from .stopping import Terminated, raising_sigterm
+from .stopping import Terminated, ignore_further_signals, raising_sigterm
 
 
 def run(command: Callable[[Any], None], arguments: Any) -> None:
@@ -42,13 +42,15 @@ def run(command: Callable[[Any], None], arguments: Any) -> None:
             traceback.print_exc()
         rank = int(os.environ.get("RANK", "0"))
         which = f" (process {rank})" if rank else ""
-        _stop(f"error{which}: {' '.join(line.strip() for line in str(error).splitlines())}", 2)
+        message = " ".join(line.strip() for line in str(error).splitlines())
+        print(f"lm_eval: error{which}: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         if not before.concerns_us:
             raise
-        _stop(None if _is_helper() else f"stopped by Ctrl-C. {what_is_kept(before.use_cache)}", 130)
+        _stopped("Ctrl-C", before, 130)
     except Terminated:
-        _stop(None if _is_helper() else f"stopped by SIGTERM. {what_is_kept(before.use_cache)}", 143)
+        _stopped("SIGTERM", before, 143)
     meaning = before.meaning_of_the_demo()
     if meaning and not _is_helper():
         print(meaning)
@@ -97,7 +99,8 @@ def _is_helper() -> bool:
     return int(os.environ.get("RANK", "0")) > 0
 
 
-def _stop(message: str | None, status: int) -> None:
-    if message is not None:
-        print(f"lm_eval: {message}", file=sys.stderr)
+def _stopped(what: str, before: BeforeTheRun, status: int) -> None:
+    ignore_further_signals()
+    if not _is_helper():
+        print(f"lm_eval: stopped by {what}. {what_is_kept(before.use_cache)}", file=sys.stderr)
     raise SystemExit(status)

@@ -35,3 +35,10 @@ def raising_sigterm(concerns_us: Callable[[], bool] = lambda: True) -> Iterator[
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def ignore_further_signals() -> None:
+    """Keeps Ctrl-C and SIGTERM from a process that is ending: torchrun sends another one after a Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)

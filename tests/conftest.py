@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 from own_deprecations import pytest_runtest_call, pytest_runtest_setup  # noqa: F401  (hooks of pytest)
 
@@ -14,7 +15,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run a folder of caches of its own, which the processes that it starts share."""
+    """Give the run a folder of caches of its own, which its processes share, and examples the time they take."""
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
     if not hasattr(config, "workerinput"):
         folder = tempfile.mkdtemp(prefix="lm-eval-baichuan-tests-")
         os.environ["XDG_CACHE_HOME"] = folder

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -280,6 +280,15 @@ def test_only_what_our_tasks_raise_is_theirs() -> None:
     assert not lm_eval_command.is_ours(mistake.value)
 
 
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """A command that was stopped hears no further signals; the tests go on in its process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_ctrl_c(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped(ending(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == (
@@ -298,7 +307,9 @@ def sigterm(_: Any) -> None:
 def test_sigterm(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped(sigterm) == 143
     assert capsys.readouterr().err.startswith("lm_eval: stopped by SIGTERM. No answers are kept")
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    os.kill(os.getpid(), signal.SIGTERM)  # torchrun's second one
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     monkeypatch.setenv("RANK", "1")
     assert stopped(sigterm) == 143
     assert capsys.readouterr().err == ""
@@ -310,11 +321,8 @@ def test_a_run_without_us_is_left_alone() -> None:
 
 
 def test_a_handler_of_others_for_sigterm_stays() -> None:
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        lm_eval_command.run(sigterm, arguments())
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    lm_eval_command.run(sigterm, arguments())
 
 
 def test_what_is_kept_counts_answers_of_all_processes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from ..printable import printable, spreadsheet_cell
 from .chance import ABOVE, BELOW, LIKE
 from .outcome import Outcome
 from .positions import Position
@@ -30,30 +31,30 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
     console = Console(width=width)
     with console.capture() as captured:
         for table in (part for whole in outcome.tables(SHOWN_CHANGES) for part in fitting(whole, console.width)):
-            drawn = RichTable(title=Text(table.title), title_justify="left", box=SIMPLE_HEAD, padding=0)
+            drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
             marked = any(isinstance(cell, Marked) and cell.marks for row in table.rows for cell in row)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
-                    Text(header),
+                    Text(printable(header)),
                     justify="right" if numeric else "left",
                     no_wrap=(numeric and not table.wide) or cut or not header or (header == "verdict" and not marked),
                     min_width=_narrowest(table, number) if number == 0 or table.wide else None,
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:
-                drawn.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+                drawn.add_row(*(Text(printable(cell), style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Padding(Text(footnote, style="dim"), (0, 0, 0, 2), expand=False))
+                console.print(Padding(Text(printable(footnote), style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     return captured.get()
 
 
 def to_markdown(outcome: Outcome) -> str:
     """Return the tables in Markdown."""
-    return "\n".join(markdown_table(table) for table in outcome.tables(shown_changes=None))
+    return printable("\n".join(markdown_table(table) for table in outcome.tables(shown_changes=None)))
 
 
 def markdown_table(table: Table) -> str:
@@ -70,7 +71,7 @@ def markdown_table(table: Table) -> str:
 def to_latex(outcome: Outcome) -> str:
     """Return the rows that papers print, ready for a document that uses booktabs; else the runs' figures."""
     row = outcome.paper_row()
-    return "\n".join(latex_table(table) for table in ([row] if row else outcome.run_tables()))
+    return printable("\n".join(latex_table(table) for table in ([row] if row else outcome.run_tables())))
 
 
 def latex_table(table: Table) -> str:
@@ -125,7 +126,7 @@ def to_csv(outcome: Outcome) -> str:
         if block:
             text.write("\n")
             _write_csv(text, block)
-    return text.getvalue()
+    return printable(text.getvalue())
 
 
 def to_json(outcome: Outcome) -> str:
@@ -160,7 +161,7 @@ def to_json(outcome: Outcome) -> str:
             "changes": [asdict(change) | {"change": change.kind} for change in pairing.changes],
         },
     }
-    return json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+    return printable(json.dumps(data, ensure_ascii=False, indent=1)) + "\n"
 
 
 def _lines(comparison: Comparison, position: Position | None) -> list[dict[str, Any]]:
@@ -176,7 +177,7 @@ def _write_csv(text: io.StringIO, records: Sequence[dict[str, Any]]) -> None:
     if records:
         writer = csv.DictWriter(text, fieldnames=list(records[0]))
         writer.writeheader()
-        writer.writerows(records)
+        writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in records)
 
 
 def fitting(table: Table, width: int) -> Iterator[Table]:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..model_adapters.errors import MissingExtraError
+from ..printable import printable
 from .outcome import Outcome
 from .records import figure_records
 from .table import Table
@@ -25,7 +26,7 @@ class Compared:
 
     def __repr__(self) -> str:
         """The tables as text."""
-        return "\n\n".join(_text(table) for table in self._outcome.tables(SHOWN_CHANGES))
+        return printable("\n\n".join(_text(table) for table in self._outcome.tables(SHOWN_CHANGES)))
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""

@@ -68,6 +68,7 @@ def style(colours: Colours) -> Iterator[None]:
         "svg.fonttype": "none",
         "svg.hashsalt": "lm-eval-baichuan",  # the same chart is always written the same
         "text.color": colours["ink"],
+        "text.parse_math": False,  # a name with dollar signs is no formula
         "xtick.color": colours["ink"],
         "ytick.color": colours["ink"],
     }

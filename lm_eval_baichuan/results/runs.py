@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..model_adapters.errors import ResultsError
+from ..printable import printable
 from .draws import Draws
 from .files import DATE, CutOff, ResultsFile, TaskResult, read_results_file, task_results
 from .measures import Measure, read_measures
@@ -88,7 +89,9 @@ def _files_of_folder(folder: Path) -> tuple[list[ResultsFile], list[str]]:
     if not files:
         raise cut_off[0]
     for cut in cut_off:
-        logger.warning("LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", cut)
+        logger.warning(
+            "LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", printable(str(cut))
+        )
     return files, list(map(str, cut_off))
 
 

@@ -99,6 +99,15 @@ class _Ties(_Read):
         return self
 
 
+class _Asked(_Read):
+    """Of which questions, by their fingerprints."""
+
+    asked: Count
+    numbers: str
+    questions: str
+    shots: str | None = None
+
+
 class _Difference(_Read):
     largest_difference: Annotated[float, Field(ge=0)]
     bound: Annotated[float, Field(ge=0)]
@@ -150,6 +159,7 @@ class _Facts(_Read):
     shortened_prompts: dict[str, _Shortened]
     truncated_prompts: dict[str, Count]
     ties: dict[str, _Ties] = {}
+    questions: dict[str, _Asked] = {}
     verified: _Verified | None = None
     max_length: Annotated[int, Field(ge=1, le=10**9)] | None = None
     quantization: str | None = None

@@ -82,6 +82,7 @@ def alibi_bias(mask: torch.Tensor, num_heads: int, first_query: int) -> torch.Te
 
     The official code adds slope x absolute key position in the model's dtype, where large offsets round to coarse
     steps; the softmax does not see the offset, so the relative distance gives the same result at full precision.
+    Padding, which no query sees, adds nothing to a distance wherever it stands.
 
     Args:
         mask: True where a query may see a key. Shape [batch, 1, query, key].
@@ -92,9 +93,9 @@ def alibi_bias(mask: torch.Tensor, num_heads: int, first_query: int) -> torch.Te
         Float32 bias, -slope x distance where visible and the lowest finite number elsewhere (not -inf: a padding query
         that sees nothing must not become NaN). Shape [batch, heads, query, key].
     """
-    queries, keys = mask.shape[-2:]
-    query_index = torch.arange(first_query, first_query + queries, device=mask.device)
-    distance = (query_index[:, None] - torch.arange(keys, device=mask.device)).float()
+    place = mask[..., -1, :].cumsum(-1)  # [batch, 1, key]: the last query sees every token
+    queries = place[..., first_query : first_query + mask.shape[-2]]
+    distance = (queries[..., None] - place[..., None, :]).float()
     bias = -alibi_slopes(num_heads, mask.device)[:, None, None] * distance
     return torch.where(mask, bias, torch.finfo(torch.float32).min)
 

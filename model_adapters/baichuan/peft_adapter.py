@@ -23,7 +23,8 @@ from .json_files import read_object
 from .weight_files import tensor_headers
 
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_PATTERN_SECONDS, _LOADING_SECONDS = 5.0, 600.0
+PATTERN_SECONDS, LOADING_SECONDS = 5.0, 600.0
+"""How long one text of an adapter may take as a regular expression, and how long peft may take for the adapter."""
 # Adapters that are at work behind these tokens only (activated LoRA), which a log-likelihood request does not have.
 _INVOKED = ("alora_invocation_tokens", "invocation_tokens", "invocation_string", "alora_invocation_string")
 # Embedding and head that were trained whole, in the several names that peft gives them.
@@ -56,7 +57,7 @@ def with_adapter(model: Any, name: str, **hub: Any) -> Any:
     stored = _stored_tensors(folder)
     _resize_to(model, stored, folder)
     try:
-        with warnings.catch_warnings(), limits(_LOADING_SECONDS, memory=None):
+        with warnings.catch_warnings(), limits(LOADING_SECONDS, memory=None):
             # Missing tensors are checked below, and the base model's name in the adapter need not be reachable.
             warnings.filterwarnings("ignore", message=MISSING_KEYS)
             wrapped = PeftModel.from_pretrained(model, str(folder))
@@ -115,7 +116,7 @@ def _check_patterns(file: Path, config: dict[str, Any], modules: Sequence[str]) 
     """Refuses a regular expression that takes for ever: peft matches many of the texts with the names of modules."""
     for text in set(_texts(config)):
         try:
-            with limits(_PATTERN_SECONDS, memory=None):
+            with limits(PATTERN_SECONDS, memory=None):
                 pattern = re.compile(rf"(.*\.)?({text})$")
                 for name in modules:
                     pattern.match(name)

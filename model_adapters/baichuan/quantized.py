@@ -143,10 +143,15 @@ def _method(details: Any) -> str:
     return str(getattr(method, "value", method))
 
 
+def _widths(model_config: Any) -> dict[str, int]:
+    """The numbers of inputs of a model's layers, by their names in the configuration, of those that it states."""
+    named = {name: getattr(model_config, name, None) for name in ("hidden_size", "intermediate_size")}
+    return {name: width for name, width in named.items() if isinstance(width, int)}
+
+
 def _check_packing(model_config: Any) -> None:
     """Refuses widths that bitsandbytes can't pack on this CPU, where it would end in the middle of the first layer."""
-    hidden, inner = model_config.hidden_size, model_config.intermediate_size
-    for name, width in (("hidden_size", hidden), ("intermediate_size", inner)):
+    for name, width in _widths(model_config).items():
         if width % BLOCK:
             raise QuantizationError(
                 f"load_in_4bit=true: on this CPU bitsandbytes packs weights in whole blocks of {BLOCK} inputs, and "
@@ -159,12 +164,12 @@ def _torchao_config(bits: int, model_config: Any, device: torch.device) -> Any:
 
     if bits == 8:
         return TorchAoConfig(int8())
-    widths = (model_config.hidden_size, model_config.intermediate_size)
-    fitting = [size for size in _GROUP_SIZES if all(width % size == 0 for width in widths)]
+    widths = _widths(model_config)
+    fitting = [size for size in _GROUP_SIZES if all(width % size == 0 for width in widths.values())]
     if not fitting:
         raise QuantizationError(
-            f"torchao=int4 quantizes in groups of {', '.join(map(str, _GROUP_SIZES))} inputs, and hidden_size "
-            f"{widths[0]} or intermediate_size {widths[1]} is no multiple of any. "
+            f"torchao=int4 quantizes in groups of {', '.join(map(str, _GROUP_SIZES))} inputs, and "
+            f"{' or '.join(f'{name} {width}' for name, width in widths.items())} is no multiple of any. "
             "Use torchao=int8 or load_in_4bit=true."
         )
     return TorchAoConfig(int4_on_cpu(fitting[0]) if device.type == "cpu" else int4(fitting[0]))

@@ -240,6 +240,11 @@ LEANS = (
         "lm.baichuan_lm overrides it, to choose the dtype and to place adapters",
         ("pretrained", "dtype", "peft"),
     ),
+    Lean(
+        f"{_HFLM}._model_generate",
+        "lm.trie_lm overrides it, so that prompts share their beginning",
+        ("context", "max_length", "stop", "generation_kwargs"),
+    ),
     Lean(f"{_HFLM}._max_length", "lm.baichuan_lm's max_length reads it"),
     Lean(f"{_HFLM}._config", "lm.baichuan_lm reads the configuration before the model is there"),
     Lean(f"{_HFLM}._model", "lm.baichuan_lm puts an adapter's model there"),

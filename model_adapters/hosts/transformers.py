@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, modeling_utils
 from transformers.activations import ACT2FN
+from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -25,6 +26,7 @@ __all__ = [
     "LOADING_OPTIONS",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
+    "DynamicLayer",
     "attending_by",
     "attention_configs",
     "attention_name",
@@ -173,6 +175,15 @@ LEANS = (
         "transformers.masking_utils:create_causal_mask",
         "baichuan.modeling builds its mask by it",
         ("config", "inputs_embeds", "attention_mask", CACHE_KEYWORD, "allow_is_causal_skip"),
+    ),
+    Lean(
+        "transformers.cache_utils:DynamicLayer",
+        "trie_scorer.shared_prefix looks whether a cache keeps every token's keys and values",
+    ),
+    Lean(
+        "transformers.cache_utils:DynamicCache.batch_repeat_interleave",
+        "trie_scorer.shared_prefix gives each row of a batch the same cache by it",
+        ("repeats",),
     ),
     Lean(
         "transformers.integrations.sdpa_attention:sdpa_attention_forward",

@@ -56,7 +56,7 @@ class BaichuanLM(TrieLM):
 
     RESULTS_KEY = "baichuan"
     AUTO_MODEL_CLASS = CheckedCausalLM
-    FURTHER_OPTIONS = frozenset({"torchao"}).union(*KINDS.values())
+    FURTHER_OPTIONS = frozenset().union(*KINDS.values())
 
     def __init__(
         self,

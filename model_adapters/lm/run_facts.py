@@ -49,6 +49,9 @@ class RunFacts:
     generation_verified: Certificate | None = None
     unverified: str | None = None
     remembered: int = 0
+    shared_prompts: int = 0
+    shared_prompt_tokens: int = 0
+    generation_shares_verified: bool = False
     asked: AskedQuestions = field(default_factory=AskedQuestions)
 
     @classmethod
@@ -70,6 +73,9 @@ class RunFacts:
             total.generation_verified = joined(total.generation_verified, part.generation_verified)
             total.unverified = total.unverified or part.unverified
             total.remembered += part.remembered
+            total.shared_prompts += part.shared_prompts
+            total.shared_prompt_tokens += part.shared_prompt_tokens
+            total.generation_shares_verified |= part.generation_shares_verified
             total.asked.add(part.asked)
         return total
 
@@ -155,6 +161,11 @@ class RunFacts:
                 for task, documents in sorted(self.ranked.items())
             },
             "remembered_answers": self.remembered,
+            "generation_shared": {
+                "prompts": self.shared_prompts,
+                "tokens": self.shared_prompt_tokens,
+                "verified": self.generation_shares_verified,
+            },
             "questions": self.asked.as_dict(),
             "verified": self._verified(),
         }

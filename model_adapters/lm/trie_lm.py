@@ -20,7 +20,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer
 
-from ..baichuan.quantized import describe_quantization
+from ..baichuan.quantized import describe_quantization, take_quantization
 from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, remembered, rolling_windows
 from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
@@ -39,6 +39,7 @@ from .request_encoding import Encoded, RequestEncoding
 from .run_facts import RunFacts
 from .run_places import hold_cache, naming_the_cache, try_run_places
 from .self_check import SelfCheck
+from .shared_generation import SharedGeneration
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class TrieLM(HFLM):
         self._rank, self._world_size = rank_and_world_size(self)
         self._requests = RequestEncoding(self, self._facts, self._chat, self._label_override)
         never_warn_of_length(self.tokenizer)
+        self._shared = SharedGeneration(self, self._facts, check=self_check)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
         watch_logits(self.model)
         self._must_serve = trie is True
@@ -142,7 +144,7 @@ class TrieLM(HFLM):
 
     @classmethod
     def _option_names(cls) -> set[str]:
-        return option_names(cls, HFLM).union(cls.FURTHER_OPTIONS or ())
+        return option_names(cls, HFLM).union(cls.FURTHER_OPTIONS or (), {"torchao"})
 
     @classmethod
     def _check_checkpoint(cls, pretrained: str, options: Mapping[str, Any], chat_form: bool) -> None:
@@ -161,6 +163,16 @@ class TrieLM(HFLM):
             ) from error
         names = [name for name in self._for_config if not hasattr(self.config, name)]
         check_names(names, self._option_names().union(self.config.to_dict()))
+
+    def _create_model(self, pretrained: str, dtype: str | torch.dtype | None = "auto", **kwargs: Any) -> None:
+        # transformers takes load_in_4bit and the like in a configuration only
+        asked = take_quantization(kwargs)
+        if asked is not None:
+            if dtype in (None, "auto"):
+                dtype = getattr(self.config, "dtype", None) or torch.bfloat16
+            dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+            kwargs["quantization_config"] = asked.config(self.config, dtype, self.device)
+        super()._create_model(pretrained, dtype=dtype, **kwargs)
 
     def _locate(self, pretrained: Any, options: dict[str, Any]) -> Any:
         """What `HFLM` is to load instead of `pretrained`; called once the options of this class were checked."""
@@ -260,6 +272,8 @@ class TrieLM(HFLM):
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generates as lm-eval's hf model does, once the KV cache has been compared with computing anew.
 
+        Prompts with a common beginning run it once (see `shared_generation`).
+
         Args:
             requests: Instances whose ``args`` are (context, options of the generation).
             disable_tqdm: Whether to hide the progress bars.
@@ -268,11 +282,21 @@ class TrieLM(HFLM):
             Per request, in order: the generated text.
         """
         contexts = [request.args[0] for request in requests]
-        self._rows.check(map(self.tok_encode, contexts))
+        ids = [self.tok_encode(context) for context in contexts]
+        self._rows.check(ids)
         self._self_check.generation(self, contexts)
-        with self._keeping_answers():
-            texts: list[str] = super().generate_until(requests, disable_tqdm)
+        texts = [""] * len(requests)
+        for group in self._shared.groups(ids):
+            some = [requests[member] for member in group.members]
+            with self._keeping_answers(), self._shared.sharing(group, ids):
+                for member, text in zip(group.members, super().generate_until(some, disable_tqdm), strict=True):
+                    texts[member] = text
         return texts
+
+    def _model_generate(self, context: torch.Tensor, max_length: int, stop: list[str], **options: Any) -> torch.Tensor:
+        ids, options = self._shared.arrange(context, options)
+        generated: torch.Tensor = super()._model_generate(ids, max_length, stop, **options)
+        return generated
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, left_truncate_len: int | None = None, **kwargs: Any

@@ -32,18 +32,18 @@ class _OutOfTime(BaseException):
 
 
 @contextmanager
-def limits(seconds: float = SECONDS, memory: int | None = BYTES) -> Iterator[None]:
+def limits(seconds: float | None = None, memory: int | None = BYTES) -> Iterator[None]:
     """Stops what is done inside when it takes too much.
 
     Args:
-        seconds: How long it may take.
+        seconds: How long it may take; by default `SECONDS`.
         memory: The bytes that it may allocate; None for any number.
 
     Raises:
         OverLimitError: It took too long or too much.
     """
     try:
-        with _time(seconds), _memory(memory):
+        with _time(SECONDS if seconds is None else seconds), _memory(memory):
             yield
     except _OutOfTime as end:
         raise OverLimitError(str(end)) from None

@@ -15,7 +15,9 @@ from transformers import GenerationConfig
 
 from ..errors import CertificateError
 from ..hosts.accelerate import input_device
+from ..hosts.transformers import CACHE_KEYWORD
 from .certificate import Certificate, bound_of
+from .shared_prefix import SharedPrefix
 from .trie.build import TokenIds
 
 STEPS = 4
@@ -24,7 +26,13 @@ STEPS = 4
 
 @torch.inference_mode()
 def certify_generation(
-    model: Any, prompts: Sequence[TokenIds], dtype: torch.dtype, pad_token_id: int, *, together: bool
+    model: Any,
+    prompts: Sequence[TokenIds],
+    dtype: torch.dtype,
+    pad_token_id: int,
+    *,
+    together: bool,
+    prefix: SharedPrefix | None = None,
 ) -> Certificate:
     """Generates greedily with the cache, and recomputes.
 
@@ -34,6 +42,7 @@ def certify_generation(
         dtype: What the model computes in, for the bound.
         pad_token_id: What fills shorter prompts up, from the left.
         together: Whether the prompts are run as one batch, padded, as the run itself will.
+        prefix: What the prompts begin with, if that is to be run once.
 
     Returns:
         The certificate; its `requests` counts the steps compared.
@@ -55,11 +64,15 @@ def certify_generation(
     groups = [list(range(len(prompts)))] if together else [[i] for i in range(len(prompts))]
     for group in groups:
         ids, mask = _left_padded([prompts[i] for i in group], pad_token_id, input_device(model))
-        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        real, cache = mask, {}
+        if prefix is not None and (arranged := prefix.arrange(ids, mask)) is not None:
+            ids, real = arranged
+            cache = {CACHE_KEYWORD: prefix.cache(len(ids))}
+        output = model.generate(input_ids=ids, attention_mask=real, generation_config=settings, **cache)
         cached = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # [prompts, steps, vocabulary]
         for row, number in enumerate(group):
             generated = output.sequences[row, -STEPS:]
-            sequence = torch.cat([ids[row][mask[row] == 1], generated])
+            sequence = torch.cat([ids[row][real[row] == 1], generated])
             worst = max(worst, _compare_steps(model, sequence, cached[row], dtype, number))
     return Certificate(STEPS * len(prompts), worst, bound_of(dtype))
 

@@ -115,7 +115,7 @@ def test_slopes_by_hand() -> None:
     assert alibi_slopes(40).tolist() == pytest.approx(plain_model.slopes(40))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(ids=st.lists(st.integers(0, 96), min_size=1, max_size=24))
 def test_model_equals_plain_float64_oracle(ids: list[int]) -> None:
     for family in ("baichuan1-7b", "baichuan1-13b", "baichuan2-7b", "baichuan2-13b"):

@@ -17,12 +17,13 @@ from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanFor
 Write = Callable[..., str]
 
 
-@pytest.fixture
-def write_checkpoint(tmp_path: Path, small_tokenizer: Path) -> Write:
-    """Writes a random checkpoint and returns its folder."""
+@pytest.fixture(scope="session")
+def saved_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Saves a random checkpoint once a session for each configuration."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    saved: dict[str, Path] = {}
 
-    def write(tokenizer: Path = small_tokenizer, name: str = "checkpoint", **overrides: Any) -> str:
-        torch.manual_seed(5)
+    def save(**overrides: Any) -> Path:
         sizes: dict[str, Any] = {
             "vocab_size": 400,
             "hidden_size": 32,
@@ -34,9 +35,25 @@ def write_checkpoint(tmp_path: Path, small_tokenizer: Path) -> Write:
         }
         if "model_max_length" not in overrides:
             sizes["max_position_embeddings"] = 512
-        model = BaichuanForCausalLM(BaichuanConfig(**{**sizes, **overrides}))
+        config = {**sizes, **overrides}
+        key = repr(sorted(config.items()))
+        if key not in saved:
+            torch.manual_seed(5)
+            folder = root / str(len(saved))
+            BaichuanForCausalLM(BaichuanConfig(**config)).save_pretrained(folder)
+            saved[key] = folder
+        return saved[key]
+
+    return save
+
+
+@pytest.fixture
+def write_checkpoint(tmp_path: Path, small_tokenizer: Path, saved_checkpoints: Callable[..., Path]) -> Write:
+    """Writes a random checkpoint of the test's own and returns its folder."""
+
+    def write(tokenizer: Path = small_tokenizer, name: str = "checkpoint", **overrides: Any) -> str:
         folder = tmp_path / name
-        model.save_pretrained(folder)
+        shutil.copytree(saved_checkpoints(**overrides), folder, dirs_exist_ok=True)
         shutil.copy(tokenizer, folder / "tokenizer.model")
         (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BaichuanTokenizer"}))
         return str(folder)

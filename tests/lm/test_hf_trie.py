@@ -108,3 +108,16 @@ def test_the_published_question_is_asked_of_any_model_and_random_shots_show(eval
         assert by_task[task]["saved_between_documents"] > 0.5
     assert by_task["several_tokens"]["saved_within_documents"] == 0
     assert by_task["rolling"]["saved"] < 0.01  # the token before the texts
+
+
+@pytest.mark.parametrize(
+    ("option", "library"), [({"load_in_8bit": True}, "bitsandbytes"), ({"torchao": "int8"}, "torchao")]
+)
+def test_weights_are_quantized_while_loading(tmp_path: Path, option: dict[str, Any], library: str) -> None:
+    pytest.importorskip(library)
+    tiny_model("qwen2").save_pretrained(tmp_path)
+    byte_level().save_pretrained(tmp_path)
+    lm = TrieLM(str(tmp_path), device="cpu", dtype="fp32", **option)
+    assert lm.get_model_info()["hf_trie"]["quantization"] == f"8 bits, {library}"
+    kinds = {type(module).__name__ for module in lm.model.modules()}
+    assert "Linear8bitLt" in kinds if library == "bitsandbytes" else lm.model.dtype == torch.float32

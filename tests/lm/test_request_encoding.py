@@ -30,7 +30,7 @@ def model(make: Callable[..., Any], **options: Any) -> TrieLM:
 def test_pairs_are_encoded_as_lm_eval_does(make: Callable[..., Any], options: dict[str, Any], instance: Make) -> None:
     lm = model(make, **options)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(pairs)
     def check(some: list[tuple[str, str]]) -> None:
         expected = [HFLM._encode_pair(lm, *pair) for pair in some]

@@ -72,7 +72,7 @@ any_ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40)
 contexts = st.one_of(few_ids, any_ids, st.tuples(few_ids, any_ids).map(lambda parts: parts[0] + parts[1]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     family=st.sampled_from(MODELS),
     requests=st.lists(st.tuples(contexts, st.one_of(few_ids, any_ids)), min_size=1, max_size=8),
