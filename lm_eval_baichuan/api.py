@@ -153,29 +153,40 @@ def score(
     return logprobs.reshape(len(prompts), -1)
 
 
-def compare(paths: Paths, *, against: str | None = None, confidence: float = 0.95) -> Compared:
-    """Sets results of lm-eval beside the published tables, and two runs beside each other.
+def compare(
+    paths: Paths,
+    *,
+    against: str | Path | None = None,
+    confidence: float = 0.95,
+    x: Sequence[float | str] | None = None,
+) -> Compared:
+    """Sets results of lm-eval beside the published tables, beside chance, and beside each other.
 
     Args:
         paths: Results files, or folders that lm-eval's ``--output_path`` wrote: one, or several.
-        against: Name of a published row, such as ``Baichuan-7B``; None for the row named like the model.
+        against: Name of a published row, such as ``Baichuan-7B``, or results of another run; None for the row named
+            like the model.
         confidence: Coverage of the intervals, 0 to 1.
+        x: Where each run's checkpoint stands in its training, such as ``[500, 1000]`` or ``["220B", "1.2T"]``; None to
+            read that from names such as ``checkpoint-500``.
 
     Returns:
         What was found. It shows itself as tables in a notebook and where it is printed, and has `to_dataframe()`.
 
     Raises:
         MissingExtraError: The extra ``report`` is not installed.
-        PublishedError: No published row is called `against`.
+        OptionError: `x` does not fit the runs.
+        PublishedError: No published row is called `against`, and no results are there.
         ResultsError: A path holds no results, or some that cannot be read.
     """
-    from .comparison.command import find_outcome
+    from .comparison.outcome import find_outcome
     from .comparison.requirements import need_report_extra
     from .comparison.shown import Compared
     from .results import read_runs
 
     need_report_extra("scipy", "tabulate")
-    return Compared(find_outcome(read_runs(_paths(paths)), against, _share(confidence)))
+    against, places = None if against is None else str(against), None if x is None else [str(place) for place in x]
+    return Compared(find_outcome(read_runs(_paths(paths)), against, _share(confidence), x=places))
 
 
 def report(

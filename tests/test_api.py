@@ -184,7 +184,7 @@ def test_an_encoder_decoder_is_refused(demo: tuple[Any, Any]) -> None:
 
 def test_a_comparison_shows_itself() -> None:
     found = compare(str(RUN))
-    assert "C-Eval" in repr(found) and "verdict" in repr(found)
+    assert "C-Eval" in repr(found) and "against chance" in repr(found)
     assert found._repr_html_().count("<table>") == 2
     frame = found.to_dataframe()
     assert list(frame["part"]) == ["average", "humanities"]

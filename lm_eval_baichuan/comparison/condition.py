@@ -1,4 +1,4 @@
-"""One thing that sets a run apart from how the published figure was measured."""
+"""One thing that sets a figure apart from the published measure, or that its reader has to know."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Condition:
-    """One difference between a run and the published protocol."""
+    """One thing to know of how a figure came about."""
 
     text: str
     blocks: bool
-    """Whether it makes the two figures incomparable; otherwise it is something to know."""
+    """Whether it makes the figure another measure than the published one; otherwise it is something to know."""
     kind: str
     """The text without what is counted, so that runs made under the same conditions have the same; may be empty."""
+    short: str = ""
+    """The few words that stand beside the figure wherever it is shown; empty for what may stand further below."""
+    topic: str = ""
+    """What a suite and its categories share: they count otherwise and mean the same."""
 
 
-def blocks(text: str, kind: str | None = None) -> Condition:
-    """Return a condition that makes the figures incomparable."""
-    return Condition(text, blocks=True, kind=text if kind is None else kind)
+def blocks(text: str, kind: str | None = None, *, short: str = "", topic: str = "") -> Condition:
+    """Return a condition that makes a figure another measure than the published one."""
+    short = short or text.partition(";")[0].partition(":")[0]
+    return Condition(text, True, text if kind is None else kind, short, topic or short)
 
 
-def note(text: str, kind: str | None = None) -> Condition:
+def note(text: str, kind: str | None = None, *, short: str = "", topic: str = "") -> Condition:
     """Return a condition that is only something to know."""
-    return Condition(text, blocks=False, kind=text if kind is None else kind)
+    return Condition(text, False, text if kind is None else kind, short, topic or short)

@@ -5,41 +5,49 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..printable import printable, spreadsheet_cell
+from .chance import ABOVE, BELOW, LIKE
 from .outcome import Outcome
-from .tables import QUESTION, SHOWN_CHANGES, Table, certificate_line, paper_row, unequal_certificates
-from .verdicts import DIFFERS, NO_MEASUREMENT, Line
+from .positions import Position
+from .records import curve_record, difference_record, figure_records, placed, records_of_run
+from .table import Marked, Table
+from .tables import QUESTION, SHOWN_CHANGES, certificate_line, unequal_certificates
+from .verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN, Comparison
 
 
 def to_terminal(outcome: Outcome, width: int | None = None) -> str:
     """Return the tables for a terminal, in colour where it has any."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table as RichTable
     from rich.text import Text
 
     console = Console(width=width)
     with console.capture() as captured:
-        for table in outcome.tables(SHOWN_CHANGES):
+        for table in (part for whole in outcome.tables(SHOWN_CHANGES) for part in fitting(whole, console.width)):
             drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
+            marked = any(isinstance(cell, Marked) and cell.marks for row in table.rows for cell in row)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
                     Text(printable(header)),
                     justify="right" if numeric else "left",
-                    no_wrap=numeric or cut or header == "verdict",
+                    no_wrap=(numeric and not table.wide) or cut or not header or (header == "verdict" and not marked),
+                    min_width=_narrowest(table, number) if number == 0 or table.wide else None,
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:
                 drawn.add_row(*(Text(printable(cell), style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Text(f"  {printable(footnote)}", style="dim"))
+                console.print(Padding(Text(printable(footnote), style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     return captured.get()
 
@@ -61,34 +69,63 @@ def markdown_table(table: Table) -> str:
 
 
 def to_latex(outcome: Outcome) -> str:
-    """Return the rows that papers print, ready for a document that uses booktabs."""
-    return printable(latex_table(paper_row(outcome.comparisons, outcome.published)))
+    """Return the rows that papers print, ready for a document that uses booktabs; else the runs' figures."""
+    row = outcome.paper_row()
+    return printable("\n".join(latex_table(table) for table in ([row] if row else outcome.run_tables())))
 
 
 def latex_table(table: Table) -> str:
-    """Return one table in LaTeX (booktabs), its text escaped."""
+    """Return one table in LaTeX (booktabs), its text escaped, and below it what its marks mean.
+
+    Footnotes that no mark points to stand as comments.
+    """
     from tabulate import tabulate
 
     alignment = ["left", *["right"] * (len(table.headers) - 1)]
-    drawn = tabulate(
-        table.rows, headers=table.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=alignment
-    )
-    return f"{drawn}\n" + "".join(f"% {footnote}\n" for footnote in table.footnotes)
+    rows = [[_marked(cell) for cell in row] for row in table.rows]
+    drawn = tabulate(rows, headers=table.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=alignment)
+    drawn = re.sub(f"{BEGIN}(.*?){END}", r"\\textsuperscript{\1}", drawn)
+    marked = [footnote[1:].split("] ", 1) for footnote in table.footnotes if footnote.startswith("[")]
+    comments = "".join(f"% {footnote}\n" for footnote in table.footnotes if not footnote.startswith("["))
+    if not marked:
+        return f"{drawn}\n{comments}"
+    notes = " \\\\\n".join(rf"\textsuperscript{{{letter}}} {_latex(text)}" for letter, text in marked)
+    return f"{drawn}\n\n{{\\footnotesize\\raggedright\n{notes}\n\\par}}\n{comments}"
+
+
+# Private characters stand for what LaTeX may not escape, until the rest is escaped.
+BEGIN, END = "\ue000", "\ue001"
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{special: rf"\{special}" for special in "&%$#_{}"},
+    }
+)
+
+
+def _latex(text: str) -> str:
+    """Escape a text, in which two hyphens are two hyphens: LaTeX would set ``--limit`` with a dash."""
+    return text.translate(LATEX).replace("--", "-{}-")
+
+
+def _marked(cell: str) -> str:
+    return f"{cell.figure}{BEGIN}{','.join(cell.marks)}{END}" if isinstance(cell, Marked) and cell.marks else cell
 
 
 def to_csv(outcome: Outcome) -> str:
-    """Return the comparison's lines, one a row, or for two runs with samples also what changed, below."""
+    """Return the figures, one a row; below, what sets runs against the named one, and for two runs what changed."""
+    against = [difference_record(against, found) for against in outcome.against for found in against.differences]
+    changes = (
+        [asdict(change) | {"change": change.kind} for change in outcome.pairing.changes] if outcome.pairing else []
+    )
     text = io.StringIO()
-    unequal = unequal_certificates(outcome.comparisons)
-    records = [
-        record(line) | {"certificate": certificate_line(comparison), "unequal_certificates": unequal}
-        for comparison in outcome.comparisons
-        for line in comparison.lines
-    ]
-    _write_csv(text, records)
-    if outcome.pairing:
-        text.write("\n")
-        _write_csv(text, [asdict(change) | {"change": change.kind} for change in outcome.pairing.changes])
+    _write_csv(text, figure_records(outcome))
+    for block in (against, changes):
+        if block:
+            text.write("\n")
+            _write_csv(text, block)
     return printable(text.getvalue())
 
 
@@ -104,13 +141,15 @@ def to_json(outcome: Outcome) -> str:
                 "against": comparison.row.name if comparison.row else None,
                 "files": [str(file.path) for file in comparison.run.files],
                 "left_out": comparison.run.left_out,
-                "certificate": certificate_line(comparison),
+                "certificate": certificate_line(comparison) or None,
                 "certificates": [asdict(own) | {"tasks": tasks} for own, tasks in comparison.certificates],
-                "lines": [record(line) | _lists(line) for line in comparison.lines],
+                "lines": _lines(comparison, position),
             }
-            for comparison in outcome.comparisons
+            for comparison, position in placed(outcome)
         ],
-        "unequal_certificates": unequal_certificates(outcome.comparisons),
+        "unequal_certificates": unequal_certificates(outcome.all_runs),
+        "curves": [curve_record(curve) for curve in outcome.curves],
+        "differences": [difference_record(a, found) for a in outcome.against for found in a.differences],
         "spreads": [
             asdict(spread) | {"mean": spread.mean, "standard_deviation": spread.deviation} for spread in outcome.spreads
         ],
@@ -125,37 +164,13 @@ def to_json(outcome: Outcome) -> str:
     return printable(json.dumps(data, ensure_ascii=False, indent=1)) + "\n"
 
 
-def record(line: Line) -> dict[str, Any]:
-    """A line of the comparison by name of its columns, as CSV and JSON have it."""
-    figure = line.figure
-    return {
-        "run": line.run,
-        "suite": line.suite,
-        "benchmark": line.benchmark,
-        "part": line.part,
-        "ours": round(line.ours.value, 4),
-        "low": round(line.ours.low, 4),
-        "high": round(line.ours.high, 4),
-        "interval": line.ours.method,
-        "questions": line.asked,
-        "published": figure.printed if figure else None,
-        "difference": None if line.difference is None else round(line.difference, 4),
-        "verdict": line.verdict,
-        "reasons": "; ".join(line.reasons),
-        "notes": "; ".join(line.notes),
-        "ties": line.ties.questions,
-        "ties_of": line.ties.of,
-        "ties_warning": line.ties_warning,
-        "document": figure.document if figure else None,
-        "table": figure.table if figure else None,
-        "row": figure.row if figure else None,
-        "split": figure.split if figure else None,
-        "protocol": figure.protocol if figure else None,
-    }
-
-
-def _lists(line: Line) -> dict[str, Any]:
-    return {"reasons": list(line.reasons), "notes": list(line.notes)}
+def _lines(comparison: Comparison, position: Position | None) -> list[dict[str, Any]]:
+    """A run's figures, with lists where CSV has joined text."""
+    lines = list(records_of_run(comparison, position))
+    for line, found in zip(lines, comparison.lines, strict=False):
+        line |= {"reasons": list(found.reasons), "notes": list(found.notes)}
+        line["caveats"] = [caveat.short for caveat in found.caveats]
+    return lines
 
 
 def _write_csv(text: io.StringIO, records: Sequence[dict[str, Any]]) -> None:
@@ -165,15 +180,53 @@ def _write_csv(text: io.StringIO, records: Sequence[dict[str, Any]]) -> None:
         writer.writerows({key: spreadsheet_cell(value) for key, value in row.items()} for row in records)
 
 
-def _numeric(table: Table, column: int) -> bool:
+def fitting(table: Table, width: int) -> Iterator[Table]:
+    """Yield a table with a column for each run as several, each of as many runs as a place of some width holds."""
+    if not table.wide:
+        yield table
+        return
+    widths = [MARGIN + _narrowest(table, number) for number in range(len(table.headers))]
+    shown, used = [0], MARGIN + widths[0]
+    pieces: list[list[int]] = []
+    for number in range(1, len(table.headers)):
+        if used + widths[number] > width and len(shown) > 1:
+            pieces.append(shown)
+            shown, used = [0], MARGIN + widths[0]
+        shown.append(number)
+        used += widths[number]
+    pieces.append(shown)
+    for number, piece in enumerate(pieces, start=1):
+        last = number == len(pieces)
+        yield replace(
+            table,
+            title=table.title if len(pieces) == 1 else f"{table.title} ({number} of {len(pieces)})",
+            headers=tuple(table.headers[column] for column in piece),
+            rows=tuple(tuple(row[column] for column in piece) for row in table.rows),
+            footnotes=table.footnotes if last else (),
+        )
+
+
+MARGIN = 1
+HEADER = 12
+"""Characters of a run's name that stand in one line; a longer one is broken."""
+
+
+def _narrowest(table: Table, column: int) -> int:
+    """How narrow a column may be: a run's figures are never broken, other text between words."""
     cells = [row[column] for row in table.rows]
-    return bool(cells) and all(cell and cell[0] in "0123456789+-–" for cell in cells)
+    texts = cells if table.wide else [word for cell in cells for word in cell.split(" ")]
+    return max(min(len(table.headers[column]), HEADER), *map(len, texts), 0)
+
+
+def _numeric(table: Table, column: int) -> bool:
+    cells = [row[column] for row in table.rows if row[column]]
+    return bool(cells) and all(cell[0] in "0123456789+-–" for cell in cells)
 
 
 def _style(cell: str) -> str:
-    if cell.startswith("within"):
+    if cell in (WITHIN, ABOVE):
         return "green"
-    return "red" if cell in (DIFFERS, NO_MEASUREMENT) else "yellow" if cell.startswith("not comparable") else ""
+    return "red" if cell in (DIFFERS, NO_MEASUREMENT, BELOW) else "yellow" if cell in (NOT_COMPARABLE, LIKE) else ""
 
 
 def _markdown(cell: str) -> str:

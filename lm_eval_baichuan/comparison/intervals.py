@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,12 @@ class Interval:
     low: float
     high: float
     method: str
-    """``Wilson``, or ``bootstrap`` over the questions within each subject."""
+    """``Wilson``, ``bootstrap`` over the questions within each subject, ``normal``; or that there is none."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval: where nothing tells the error of a figure, its bounds are not a number."""
+        return not (math.isnan(self.low) or math.isnan(self.high))
 
 
 def wilson(correct: int, asked: int, confidence: float) -> Interval:

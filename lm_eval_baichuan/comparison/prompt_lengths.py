@@ -30,7 +30,9 @@ class _Lost:
     """Whether the run's arguments set the window."""
 
 
-def prompt_lengths(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
+def prompt_lengths(
+    results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel | None
+) -> Iterator[Condition]:
     """Return what became of prompts that were too long, as far as it is recorded."""
     beginnings = sum(int(r.file.facts.get("truncated_prompts", {}).get(r.recorded_as, 0)) for r in results)
     if beginnings:
@@ -68,7 +70,7 @@ def _judged_by_window(result: TaskResult, benchmark: Benchmark) -> dict[str, int
     return {"limit": min(window, published), "by_window": window < published}
 
 
-def _lost_shots(limit: _Limit, lost: _Lost, benchmark: Benchmark, row: PublishedModel) -> Condition:
+def _lost_shots(limit: _Limit, lost: _Lost, benchmark: Benchmark, row: PublishedModel | None) -> Condition:
     published = benchmark.max_prompt_tokens
     if limit.by_window:
         return _lost_to_window(limit.tokens, lost, benchmark, row)
@@ -88,25 +90,27 @@ def _lost_shots(limit: _Limit, lost: _Lost, benchmark: Benchmark, row: Published
     )
 
 
-def _lost_to_window(tokens: int | None, lost: _Lost, benchmark: Benchmark, row: PublishedModel) -> Condition:
+def _lost_to_window(tokens: int | None, lost: _Lost, benchmark: Benchmark, row: PublishedModel | None) -> Condition:
     window = "the model's window" if tokens is None else f"a window of {tokens} tokens"
     text = f"shortened prompts: {lost.prompts} lost {lost.shots} shots to fit {window}"
     needed = _needed(benchmark, row)
     if _unknown_prompts(benchmark) and tokens and needed and tokens >= needed:
-        return note(f"{text}; how prompts beyond {row.name}'s own {needed} were shortened was never published", "")
+        return note(f"{text}; how prompts beyond {_name(row)}'s own {needed} were shortened was never published", "")
     if benchmark.max_prompt_tokens:
         published = f"the published rule allows {benchmark.max_prompt_tokens}"
     elif benchmark.split:
         published = "published with all shots"
+    elif row is None:
+        published = "the task has all shots"
     else:
-        published = f"{row.name} has {needed or 'one that is not recorded'}"
+        published = f"{_name(row)} has {needed or 'one that is not recorded'}"
     longer = f"max_length={needed} or more" if needed and (tokens or 0) < needed else "a larger max_length"
     if not lost.max_length_given:
         longer += ", where the model takes that"
     return blocks(f"{text}; {published}: rerun with {longer}", f"lost shots to {window}")
 
 
-def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel) -> Iterator[Condition]:
+def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel | None) -> Iterator[Condition]:
     """What the windows alone tell: of runs that record no prompts, and of windows that spare shots."""
     needed = _needed(benchmark, row)
     unrecorded = [result for result in results if not result.file.facts]
@@ -120,12 +124,18 @@ def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: Published
         yield note("whether long prompts were cut is not recorded for this kind of model")
     larger = sorted({w for r in results if (w := r.file.max_length) and needed and w > needed})
     if larger and _unknown_prompts(benchmark):
-        yield note(f"a window of {' and '.join(map(str, larger))} tokens, which spares shots; {row.name} has {needed}")
+        yield note(
+            f"a window of {' and '.join(map(str, larger))} tokens, which spares shots; {_name(row)} has {needed}"
+        )
 
 
-def _needed(benchmark: Benchmark, row: PublishedModel) -> int | None:
+def _needed(benchmark: Benchmark, row: PublishedModel | None) -> int | None:
     """The tokens that a published prompt may have; None where not recorded."""
-    return benchmark.max_prompt_tokens or row.context_length
+    return benchmark.max_prompt_tokens or (row.context_length if row else None)
+
+
+def _name(row: PublishedModel | None) -> str:
+    return row.name if row else "the published model"
 
 
 def _unknown_prompts(benchmark: Benchmark) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..model_adapters.errors import MissingExtraError
 from ..printable import printable
-from .formats import record
 from .outcome import Outcome
-from .tables import SHOWN_CHANGES, Table
+from .records import figure_records
+from .table import Table
+from .tables import SHOWN_CHANGES
 
 if TYPE_CHECKING:
     import pandas  # type: ignore[import-untyped]
@@ -32,7 +33,7 @@ class Compared:
         return "\n".join(_html(table) for table in self._outcome.tables(SHOWN_CHANGES))
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row for each average and category of each run, with the columns of ``compare --format csv``.
+        """One row for each figure of each run, with the columns of ``compare --format csv``.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -41,8 +42,7 @@ class Compared:
             raise MissingExtraError("pandas is not installed, and data frames are its own: pip install pandas")
         import pandas
 
-        comparisons = self._outcome.comparisons
-        return pandas.DataFrame([record(line) for comparison in comparisons for line in comparison.lines])
+        return pandas.DataFrame(figure_records(self._outcome))
 
 
 def _text(table: Table) -> str:

@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ..published import PublishedTables
 from ..results import AVERAGE
+from .checked import alike, certificate_words, unequal
+from .columns import scores_table
+from .condition import note
 from .pairing import Pairing
 from .spread import Spread
-from .verdicts import NO_MEASUREMENT, Comparison
+from .table import INDENT, NOTHING, Marks, Table
+from .titles import part_title as part_title
+from .verdicts import Comparison, Line
 
-NOTHING = "–"
-INDENT = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}"
 SHOWN_CHANGES = 20
 QUESTION = "question begins"
 CONTEXT_OF_CHANGE = 40
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text with what stands above and below it."""
-
-    title: str
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    footnotes: tuple[str, ...] = field(default=())
-
-
-def part_title(part: str) -> str:
-    """Return a category as the published tables head its column."""
-    titles = {
-        "jec_qa": "JEC-QA",
-        "social_science": "Social Sciences",
-        "social_sciences": "Social Sciences",
-        "stem": "STEM",
-        "without_jec_qa": "without JEC-QA",
-    }
-    return titles.get(part, part.replace("_", " ").capitalize())
-
-
 def comparison_table(comparison: Comparison, confidence: float) -> Table:
-    """Return a run beside its published row: a line for each average, and its categories below it."""
-    against = comparison.row.name if comparison.row else NOTHING
+    """Return a run beside its published row, or where it has none beside what answering at random scores.
+
+    Beside the row there is a line for each average, and its categories below it.
+    """
+    if comparison.row is None or not comparison.published:
+        title = f"{comparison.run.name} against chance"
+        return scores_table(title, comparison.scores, confidence, _footnotes(comparison, comparison.lines))
+    marks = Marks()
     rows = tuple(
         (
             line.title if line.part == AVERAGE else f"{INDENT}{part_title(line.part)}",
-            f"{line.ours.value:.2f}",
+            marks.cell(f"{line.ours.value:.2f}", line.caveats, of=line.suite),
             f"{line.ours.low:.2f}–{line.ours.high:.2f}",
             line.figure.printed if line.figure else NOTHING,
             NOTHING if line.difference is None else f"{line.difference:+.2f}",
@@ -56,57 +42,62 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
         for line in comparison.lines
     )
     headers = ("benchmark", "ours", f"{100 * confidence:g} % CI", "published", "diff.", "n", "verdict")
-    return Table(f"{comparison.run.name} against {against}", headers, rows, tuple(_footnotes(comparison)))
+    footnotes = (*marks.footnotes, *_footnotes(comparison, comparison.lines))
+    return Table(f"{comparison.run.name} against {comparison.row.name}", headers, rows, footnotes)
 
 
-def _footnotes(comparison: Comparison) -> list[str]:
-    """Say of each average why it is not comparable, what else to know, where its figure stands, and what was checked.
+def others_table(comparison: Comparison, confidence: float) -> Table | None:
+    """Return what a run with a published row measured by tasks of lm-eval's own; None where it did not."""
+    others = [score for score in comparison.scores if score.key[0] not in {line.suite for line in comparison.lines}]
+    if not others or not comparison.published:
+        return None
+    return scores_table(f"{comparison.run.name}, tasks that are not this package's", others, confidence)
 
-    What sets a category apart sets its average apart too, so that is said once.
+
+def _footnotes(comparison: Comparison, lines: Sequence[Line]) -> tuple[str, ...]:
+    """Say of each average what else is to know than its marks say, where its figure stands, and what was checked.
+
+    What is to know of a category is to know of its average too, so that is said once.
     """
     holding: dict[str, dict[str, None]] = {}
-    averages = [line for line in comparison.lines if line.part == AVERAGE]
+    averages = [line for line in lines if line.part == AVERAGE]
     for line in averages:
-        if line.ties_warning:
+        if line.ties_warning and not line.ties.degenerate:
             holding.setdefault(line.ties_warning, {})[line.title] = None
-        for reason in line.reasons:
-            holding.setdefault(f"not comparable: {reason}", {})[line.title] = None
-    for line in averages:
-        for note in line.notes:
-            holding.setdefault(note, {})[line.title] = None
+        for condition in line.found:
+            if not condition.short:
+                holding.setdefault(condition.text, {})[line.title] = None
     for line in averages:
         if line.figure:
             holding.setdefault(f"published {line.figure.printed}: {line.figure.source}", {})[line.title] = None
             holding.setdefault(f"published protocol: {line.figure.protocol}", {})[line.title] = None
     footnotes = [f"{', '.join(titles)}: {text}" for text, titles in holding.items()]
-    return [*footnotes, certificate_line(comparison), *(f"left out: {reason}" for reason in comparison.run.left_out)]
+    marked = {caveat.text for line in averages for caveat in line.caveats}
+    if comparison.certificates and certificate_line(comparison) not in marked:
+        footnotes.append(certificate_line(comparison))
+    return (*footnotes, *(f"left out: {reason}" for reason in comparison.run.left_out))
 
 
 def certificate_line(comparison: Comparison) -> str:
     """Return what was checked before a run scored, or that nothing was."""
-    found = comparison.certificates
-    if len(found) == 1:
-        return found[0][0].words
-    return "; ".join(f"{tasks} of {len(comparison.run.tasks)} tasks {own.words}" for own, tasks in found)
+    return certificate_words(comparison.certificates, len(comparison.run.tasks))
 
 
 def unequal_certificates(comparisons: Sequence[Comparison]) -> str | None:
     """Return a sentence on runs that were not checked alike, or None where all were."""
-    kinds: dict[tuple[str, ...], list[str]] = {}
-    for comparison in comparisons:
-        kind = tuple(sorted({certificate.kind for certificate, _ in comparison.certificates}))
-        kinds.setdefault(kind, []).append(comparison.run.name)
-    if len(kinds) < 2:
-        return None
-    said = "; ".join(f"{', '.join(names)}: {' and '.join(kind)}" for kind, names in kinds.items())
-    return f"These runs were not checked alike, so a difference between their scores may lie in how they scored. {said}"
+    return unequal({c.run.name: c.certificates for c in comparisons if c.certificates})
 
 
 def certificate_table(comparisons: Sequence[Comparison]) -> Table:
     """Return what was checked before each of several runs scored."""
-    rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
-    unequal = unequal_certificates(comparisons)
-    return Table("Certificates", ("run", "scores beside the model's own forward"), rows, (unequal,) if unequal else ())
+    together = alike([comparison.certificates for comparison in comparisons])
+    if together:
+        rows: tuple[tuple[str, ...], ...] = ((f"all {len(comparisons)} runs", together.words),)
+    else:
+        rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
+    sentence = unequal_certificates(comparisons)
+    headers = ("run", "scores beside the model's own forward")
+    return Table("Certificates", headers, rows, (sentence,) if sentence else ())
 
 
 def spread_table(spreads: Sequence[Spread]) -> Table:
@@ -185,31 +176,47 @@ def _begin(question: str) -> str:
 def paper_row(comparisons: Sequence[Comparison], published: PublishedTables) -> Table:
     """Return the rows in the form the papers print: a model, and its average on each benchmark.
 
-    A figure that is not comparable with the published one or no measurement is marked, and a benchmark not asked has a
-    dash. Below stands what was checked before each run scored.
+    What a figure is not stands in marks beside it, and a row that is nowhere the published measure says so. Below
+    stands what was checked before each run scored. There are no rows where no run was asked what was published.
     """
     names = [name for name in published.benchmarks if name != "jec_qa"]
+    marks = Marks()
     rows: list[tuple[str, ...]] = []
-    marks: set[str] = set()
-    rows_beside = dict.fromkeys(c.row.name for c in comparisons if c.row)
-    for row in rows_beside:
-        printed = [" / ".join(dict.fromkeys(f.printed for f in published.of(row, name, AVERAGE))) for name in names]
-        rows.append((f"{row} (published)", *(cell or "-" for cell in printed)))
-    for comparison in comparisons:
-        cells = []
-        for name in names:
-            lines = [line for line in comparison.lines if line.benchmark == name and line.part == AVERAGE]
-            lines.sort(key=lambda line: bool(line.reasons))
-            mark = "" if not lines else "†" if lines[0].verdict == NO_MEASUREMENT else "*" if lines[0].reasons else ""
-            cells.append("-" if not lines else f"{lines[0].ours.value:.2f}{mark}")
-            marks.add(mark)
-        rows.append((comparison.run.name, *cells))
-    headers = ("Model", *(published.benchmarks[name].title for name in names))
-    meanings = {
-        "*": "* not measured as the published figure was; the comparison says how",
-        "†": "† no measurement: the best labels of most questions are exactly alike",
-    }
-    footnotes = [meaning for mark, meaning in meanings.items() if mark in marks]
-    footnotes += [f"{comparison.run.name}: {certificate_line(comparison)}" for comparison in comparisons]
-    footnotes += [unequal] if (unequal := unequal_certificates(comparisons)) else []
+    beside = [comparison.row.name for comparison in comparisons if comparison.row and comparison.published]
+    for row in dict.fromkeys(beside):
+        cells = [_published_cell(marks, published, row, name) for name in names]
+        rows.append((f"{row} (published)", *cells))
+    asked = [comparison for comparison in comparisons if any(line.benchmark in names for line in comparison.lines)]
+    for comparison in asked:
+        lines = [_line_of(comparison, name) for name in names]
+        cells = [marks.cell(f"{line.ours.value:.2f}", line.caveats, of=f"{line.run} {line.suite}") if line else EMPTY
+                 for line in lines]  # fmt: skip
+        whole = any(not line.reasons and not line.ties.degenerate for line in lines if line)
+        rows.append((comparison.run.name if whole else f"{comparison.run.name} {NOT_PUBLISHED}", *cells))
+    titles = [published.benchmarks[name].title for name in names]
+    kept = [0, *(number for number in range(1, len(names) + 1) if any(row[number] != EMPTY for row in rows))]
+    rows = [tuple(row[number] for number in kept) for row in rows]
+    footnotes = [*marks.footnotes]
+    footnotes += [f"{comparison.run.name}: {certificate_line(comparison)}" for comparison in asked]
+    headers = tuple(("Model", *titles)[number] for number in kept)
     return Table("5-shot accuracy, %", headers, tuple(rows), tuple(footnotes))
+
+
+EMPTY = "-"
+NOT_PUBLISHED = "(not the published measure)"
+
+
+def _published_cell(marks: Marks, published: PublishedTables, row: str, name: str) -> str:
+    """A row's published figures of a benchmark, marked where they are not on the split that most rows are on."""
+    figures = published.of(row, name, AVERAGE)
+    printed = " / ".join(dict.fromkeys(figure.printed for figure in figures))
+    most = published.benchmarks[name].split
+    others = sorted({figure.split for figure in figures if figure.split and figure.split != most})
+    caveats = [note(f"published on the {split} split; most rows on {most}", short=f"{split} split") for split in others]
+    return marks.cell(printed, caveats, of=row) if printed else EMPTY
+
+
+def _line_of(comparison: Comparison, benchmark: str) -> Line | None:
+    """A run's line of a benchmark: that of the suite that comes nearest to the published measure."""
+    lines = [line for line in comparison.lines if line.benchmark == benchmark and line.part == AVERAGE]
+    return min(lines, key=lambda line: bool(line.reasons), default=None)

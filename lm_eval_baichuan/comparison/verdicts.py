@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..published import Figure, PublishedModel, PublishedTables
 from ..results import (
@@ -19,16 +20,20 @@ from ..results import (
     suite_title,
     suites_of,
 )
+from .chance import OPTIONS, against_chance
 from .condition import Condition, note
-from .conditions import conditions
+from .conditions import conditions, no_measurement, own_benchmark
 from .intervals import Interval, mean_over_subjects, wilson
+
+if TYPE_CHECKING:
+    from .scores import Score
 
 WITHIN = "within sampling error"
 DIFFERS = "differs"
 NOT_COMPARABLE = "not comparable"
 NO_MEASUREMENT = "no measurement"
 NO_FIGURE = "no published figure"
-NO_ROW = "no published row chosen"
+CHANCE = 100 / OPTIONS
 
 
 @dataclass(frozen=True)
@@ -43,15 +48,35 @@ class Line:
     part: str
     ours: Interval
     asked: int
+    available: int
+    """Questions of the tasks that were asked, before ``--limit`` or ``--samples`` took some."""
     figure: Figure | None
     verdict: str
-    reasons: tuple[str, ...]
-    """Why it is not comparable."""
-    notes: tuple[str, ...]
-    """What else to know of the run."""
+    found: tuple[Condition, ...]
+    """All that is to know of how it was measured."""
     ties: Ties
-    conditions: tuple[str, ...]
-    """Reasons and notes without what they count: the same for runs made under the same conditions."""
+    facts: Mapping[str, str]
+    """What runs side by side should have alike, by name."""
+
+    @property
+    def caveats(self) -> tuple[Condition, ...]:
+        """What stands beside the figure wherever it is shown: what it is not."""
+        return tuple(condition for condition in self.found if condition.short)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is another measure than the published one."""
+        return tuple(condition.text for condition in self.found if condition.blocks)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else to know of the run."""
+        return tuple(condition.text for condition in self.found if not condition.blocks)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """All that is to know without what it counts: the same for runs made under the same conditions."""
+        return tuple(condition.kind for condition in self.found if condition.kind)
 
     @property
     def difference(self) -> float | None:
@@ -74,6 +99,13 @@ class Comparison:
     lines: tuple[Line, ...]
     certificates: tuple[tuple[Certificate, int], ...]
     """What was checked before scoring, each with the number of tasks it is for."""
+    scores: tuple[Score, ...] = ()
+    """All its figures, those of other tasks of lm-eval's too."""
+
+    @property
+    def published(self) -> bool:
+        """Whether any of its figures stands beside a published one."""
+        return any(line.figure for line in self.lines)
 
 
 def compare(
@@ -103,6 +135,14 @@ def compare(
     return Comparison(run=run, row=row, lines=tuple(lines), certificates=tuple(certificates(run.tasks)))
 
 
+def what_they_are_not(lines: Sequence[Line]) -> list[str]:
+    """Return for each run and suite what its figures are not, in the few words that a picture has room for."""
+    found: dict[tuple[str, str], tuple[str, ...]] = {}
+    for line in lines:
+        found.setdefault((line.run, line.title), tuple(caveat.short for caveat in line.caveats))
+    return [f"{run}, {title}: {'; '.join(short)}" for (run, title), short in found.items() if short]
+
+
 def interval_of(part: Part, results: Sequence[TaskResult], confidence: float) -> Interval:
     """Return a part's accuracy and interval, averaged as its benchmark averages."""
     if part.over_questions or len(results) == 1:
@@ -128,19 +168,18 @@ def _lines(
 ) -> list[Line]:
     ties, unknown = count_ties(results, logged)
     of = "" if unknown == len(results) else f" for {unknown} of {len(results)} subjects"
-    unrecorded = [note(f"ties between the best labels are not recorded{of}", "")] if unknown else []
+    of_ties = list(no_measurement(ties))
+    of_ties += [note(f"ties between the best labels are not recorded{of}", "")] if unknown else []
     ours = interval_of(part, results, confidence)
-    benchmark = published.benchmarks.get(suite.benchmark)
+    benchmark = published.benchmarks.get(suite.benchmark) or own_benchmark(suite, results)
     figures: Sequence[Figure | None] = published.of(row.name, suite.benchmark, part.name) if row else []
     lines = []
     for figure in figures or [None]:
-        found: list[Condition] = []
-        if figure is None or row is None or benchmark is None:
-            verdict = NO_ROW if row is None and benchmark is not None else NO_FIGURE
+        found = conditions(part, results, benchmark, figure, row if figure else None) + of_ties
+        if figure is None:
+            verdict = NO_FIGURE if row else against_chance(ours, CHANCE)
         else:
-            found = conditions(part, results, figure, benchmark, row)
             verdict = NOT_COMPARABLE if any(condition.blocks for condition in found) else judge(ours, figure)
-        found += unrecorded
         lines.append(
             Line(
                 run=run.name,
@@ -150,12 +189,20 @@ def _lines(
                 part=part.name,
                 ours=ours,
                 asked=sum(result.asked for result in results),
+                available=sum(result.available for result in results),
                 figure=figure,
                 verdict=NO_MEASUREMENT if ties.degenerate else verdict,
-                reasons=tuple(condition.text for condition in found if condition.blocks),
-                notes=tuple(condition.text for condition in found if not condition.blocks),
+                found=tuple(dict.fromkeys(found)),
                 ties=ties,
-                conditions=tuple(condition.kind for condition in found if condition.kind),
+                facts=_facts(results),
             )
         )
     return lines
+
+
+def _facts(results: Sequence[TaskResult]) -> dict[str, str]:
+    found = {
+        "dtype": {str(r.file.config.get("model_dtype")).removeprefix("torch.") for r in results},
+        "chat template": {"applied" if r.file.data.get("chat_template") else "none" for r in results},
+    }
+    return {name: " and ".join(sorted(values)) for name, values in found.items()}

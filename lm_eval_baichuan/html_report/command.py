@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..comparison.command import add_results_arguments, find_outcome
-from ..comparison.outcome import Outcome
+from ..comparison.arguments import add_results_arguments
+from ..comparison.outcome import Outcome, find_outcome
 from ..comparison.requirements import need_report_extra
 from ..model_adapters.places import try_file
 from ..results import read_logged, read_runs

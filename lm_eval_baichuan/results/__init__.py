@@ -1,10 +1,12 @@
 """Reads what lm-eval writes: results files, folders of them, and logged samples."""
 
 from ..model_adapters.errors import ResultsError
-from .certificates import Certificate, certificates
+from .certificates import Certificate, certificates, read_certificate
 from .draws import Draws
 from .files import ResultsFile, TaskResult, read_results_file
 from .logged import read_logged
+from .marks import Mark, Marks, read_marks
+from .measures import Measure
 from .questions import other_questions, unpublished_questions
 from .runs import Run, read_runs
 from .samples import Answer, read_answers
@@ -17,6 +19,9 @@ __all__ = [
     "Answer",
     "Certificate",
     "Draws",
+    "Mark",
+    "Marks",
+    "Measure",
     "Part",
     "ResultsError",
     "ResultsFile",
@@ -30,7 +35,9 @@ __all__ = [
     "known_suites",
     "other_questions",
     "read_answers",
+    "read_certificate",
     "read_logged",
+    "read_marks",
     "read_results_file",
     "read_runs",
     "suite_title",

@@ -68,6 +68,12 @@ class ResultsFile:
         return named or (DEFAULT_CHECKPOINT if kind == "baichuan" else kind)
 
     @property
+    def revision(self) -> str:
+        """Which revision of the model was asked for: a checkpoint of its training, say; empty for the main one."""
+        revision = self.arguments.get("revision", "")
+        return "" if revision in ("main", "None") else revision
+
+    @property
     def date(self) -> tuple[float, str]:
         """When the run began, to tell the latest."""
         written = DATE.search(self.path.name)
@@ -178,7 +184,7 @@ def read_results_file(path: Path) -> ResultsFile:
 
 
 def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
-    """Return our tasks of a file that report an accuracy, and for each other task the reason it does not count.
+    """Return our tasks of a file that report an accuracy, and for each other of ours the reason it does not count.
 
     Raises:
         ResultsError: what the file holds of a task is damaged, or an accuracy is no share of the questions asked.
@@ -191,7 +197,6 @@ def task_results(file: ResultsFile) -> Iterator[TaskResult | str]:
             raise ResultsError(f"{file.path}: configs.{task}: missing, though results.{task} is there. {CHANGED}")
     for task, config in configs.items():
         if find_suite(present_name(task)) is None:
-            yield f"{present_name(task)}: not a task of this package, so its prompts are not the published ones"
             continue
         metrics = results.get(task, {})
         if ACCURACY not in metrics:

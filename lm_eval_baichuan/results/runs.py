@@ -11,6 +11,7 @@ from ..model_adapters.errors import ResultsError
 from ..printable import printable
 from .draws import Draws
 from .files import DATE, CutOff, ResultsFile, TaskResult, read_results_file, task_results
+from .measures import Measure, read_measures
 from .suites import Suite, find_suite, known_suites
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,8 @@ class Run:
     tasks: dict[str, TaskResult]
     files: list[ResultsFile]
     seeds: Draws = Draws()
+    others: dict[tuple[str, str, str], Measure] = field(default_factory=dict)
+    """What it measured by tasks that are not this package's."""
     left_out: list[str] = field(default_factory=list)
     """What the files hold that is not compared, and why."""
 
@@ -42,12 +45,12 @@ class Run:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read the runs that files and folders hold: each file one run, each folder one model's runs, one a seed.
+    """Read the runs that files and folders hold: each file one run, each folder one for each model, revision and seed.
 
     A file of a folder that was cut off is left out with a warning, and every run of the folder says so.
 
     Raises:
-        ResultsError: a path holds no results, or a folder those of several models, or a file cannot be read.
+        ResultsError: a path holds no results, or a file cannot be read.
     """
     runs: list[Run] = []
     for path in paths:
@@ -89,21 +92,12 @@ def _files_of_folder(folder: Path) -> tuple[list[ResultsFile], list[str]]:
         logger.warning(
             "LEFT OUT: %s The rest of the folder is read, older results of the same tasks too.", printable(str(cut))
         )
-    models: dict[str, set[Path]] = {}
-    for file in files:
-        models.setdefault(file.model, set()).add(file.path.parent)
-    if len(models) > 1:
-        listed = "; ".join(f"{model} in {', '.join(map(str, sorted(where)))}" for model, where in models.items())
-        raise ResultsError(
-            f"{folder}: results of {len(models)} models, which do not make one row: {listed}. Name each model's own "
-            "folder, or its files."
-        )
     return files, list(map(str, cut_off))
 
 
 def _collect(path: Path, files: list[ResultsFile]) -> list[Run]:
-    """Take the latest result of each task, seeds by seeds: what was drawn otherwise is a run of its own."""
-    runs: dict[Draws, Run] = {}
+    """Take the latest result of each task: another model, revision or draw by seeds is a run of its own."""
+    runs: dict[tuple[str, str, Draws], Run] = {}
     every_reason: dict[str, str] = {}
     for file in sorted(files, key=lambda file: file.date):
         reasons: dict[str, str] = {}
@@ -113,11 +107,20 @@ def _collect(path: Path, files: list[ResultsFile]) -> list[Run]:
                 reasons[result] = result
             else:
                 in_file.setdefault(result.seeds, []).append(result)
+        measures: list[Measure] = []
+        for measure in read_measures(file):
+            if isinstance(measure, str):
+                reasons[measure] = measure
+            else:
+                measures.append(measure)
         every_reason |= reasons
-        for seeds, results in in_file.items():
-            name = _short(file.model) + (f" ({seeds.words})" if seeds.words else "")
-            run = runs.setdefault(seeds, Run(name, file.model, path, tasks={}, files=[], seeds=seeds))
-            run.tasks |= {result.task: result for result in results}
+        for seeds in in_file or ({Draws(): []} if measures else {}):
+            told = ", ".join(filter(None, [f"revision={file.revision}" if file.revision else "", seeds.words]))
+            name = _short(file.model) + (f" ({told})" if told else "")
+            new = Run(name, file.model, path, tasks={}, files=[], seeds=seeds)
+            run = runs.setdefault((file.model, file.revision, seeds), new)
+            run.tasks |= {result.task: result for result in in_file.get(seeds, [])}
+            run.others |= {measure.key: measure for measure in measures}
             run.files.append(file)
             run.left_out += [reason for reason in reasons.values() if reason not in run.left_out]
     if not runs:
@@ -137,7 +140,7 @@ def _short(model: str) -> str:
 
 def _name_apart(runs: list[Run]) -> None:
     """Add to names that several runs have what tells them apart: the path, else the date, else a number."""
-    for telling in (_by_path, _by_date, _by_number(runs)):
+    for telling in (_by_model, _by_path, _by_date, _by_number(runs)):
         groups: dict[str, list[Run]] = {}
         for run in runs:
             groups.setdefault(run.name, []).append(run)
@@ -146,6 +149,10 @@ def _name_apart(runs: list[Run]) -> None:
             if len(same) > 1 and len(set(labels)) > 1:
                 for run, label in zip(same, labels, strict=True):
                     run.name = f"{name} ({label})" if label else name
+
+
+def _by_model(run: Run) -> str:
+    return _short(run.model.replace("\\", "/").rstrip("/").rpartition("/")[0])
 
 
 def _by_path(run: Run) -> str:

@@ -87,9 +87,10 @@ def test_markdown_escapes_what_would_be_markup(two_runs: list[str], capsys: pyte
     assert rows
     assert all("\\|" in row and "&lt;b>" in row and "\\*粗\\*" in row for row in rows)
     table = text[text.index("### 5-shot accuracy") :]
-    assert "| Baichuan-7B (published) |" in table
+    assert "| Baichuan-7B (published) " in table
     cells = next(line for line in table.splitlines() if line.startswith("| Baichuan-7B (run1)")).split("|")
-    assert [cell.strip() for cell in cells[2:7]] == ["43.00\\*", "-", "-", "-", "-"]
+    assert [cell.strip() for cell in cells[2:7]] == ["43.00 [a]", "-", "-", "-", "-"]
+    assert "- [a] subset: 3 of 52 subjects" in table
 
 
 def test_latex_is_a_booktabs_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.comparison.command import find_outcome
+from lm_eval_baichuan.comparison.outcome import find_outcome
 from lm_eval_baichuan.comparison.tables import certificate_line
 from lm_eval_baichuan.comparison.verdicts import Line
 from lm_eval_baichuan.results import known_suites, read_runs

@@ -103,12 +103,20 @@ def test_a_run_that_was_cut_off_left_no_results(tmp_path: Path) -> None:
         read_runs([tmp_path])
 
 
-def test_a_folder_of_two_models_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_two_models_holds_a_run_of_each(tmp_path: Path) -> None:
     write_results(tmp_path / "a", {LAW: (1, 4)})
-    write_results(tmp_path / "b", {LAW: (1, 4)}, pretrained="baichuan-inc/Baichuan2-7B-Base")
-    with pytest.raises(ResultsError, match=r"results of 2 models.*Baichuan-7B in .*a; .*Baichuan2-7B-Base in .*b"):
-        read_runs([tmp_path])
-    assert [run.name for run in read_runs([tmp_path / "a", tmp_path / "b"])] == ["Baichuan-7B", "Baichuan2-7B-Base"]
+    write_results(tmp_path / "b", {LAW: (2, 4)}, pretrained="baichuan-inc/Baichuan2-7B-Base")
+    for paths in ([tmp_path], [tmp_path / "a", tmp_path / "b"]):
+        runs = read_runs(paths)
+        assert [run.name for run in runs] == ["Baichuan-7B", "Baichuan2-7B-Base"]
+        assert [run.tasks[LAW].correct for run in runs] == [1, 2]
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_their_trainings(tmp_path: Path) -> None:
+    for number, training in enumerate(("first", "second")):
+        date = f"2026-01-0{number + 1}T00-00-00.1"
+        write_results(tmp_path, {LAW: (1, 4)}, pretrained=f"{training}/checkpoint-500", date=date)
+    assert [run.name for run in read_runs([tmp_path])] == ["checkpoint-500 (first)", "checkpoint-500 (second)"]
 
 
 def test_the_latest_result_of_each_task_counts(tmp_path: Path) -> None:
@@ -165,12 +173,14 @@ def test_the_model_is_told_from_its_arguments(
     assert read_one(path).model == expected
 
 
-def test_foreign_tasks_are_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_tasks_of_lm_eval_stand_apart_from_ours(tmp_path: Path) -> None:
     run = read_one(write_results(tmp_path, {LAW: (1, 4), "ceval-valid_law": (2, 4)}))
     assert list(run.tasks) == [LAW]
-    assert run.left_out == ["ceval-valid_law: not a task of this package, so its prompts are not the published ones"]
-    with pytest.raises(ResultsError, match="nothing in it to compare: ceval-valid_law: not a task of this package"):
-        read_runs([write_results(tmp_path / "foreign", {"ceval-valid_law": (2, 4)})])
+    assert [(measure.key, measure.share) for measure in run.others.values()] == [
+        (("ceval-valid_law", "acc", "none"), 0.5)
+    ]
+    alone = read_one(write_results(tmp_path / "foreign", {"ceval-valid_law": (2, 4)}))
+    assert (list(alone.tasks), len(alone.others)) == ([], 1)
 
 
 def test_a_task_without_accuracy_is_left_out(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from results_builder import LABELS, sample, write_results
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.comparison.command import exit_status, find_outcome
+from lm_eval_baichuan.comparison.command import exit_status
+from lm_eval_baichuan.comparison.outcome import find_outcome
 from lm_eval_baichuan.comparison.verdicts import Line
 from lm_eval_baichuan.results import ResultsError, known_suites, read_logged, read_runs
 
@@ -86,7 +87,7 @@ def test_every_format_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert (row["ties"], row["ties_of"]) == ("10400", "10400")
         assert "10400 of 10400 questions (100.0%)" in row["ties_warning"]
     if form == "latex":
-        assert "43.00†" in shown
+        assert r"43.00\textsuperscript{a}" in shown
 
 
 def test_the_page_shows_it(tmp_path: Path) -> None:

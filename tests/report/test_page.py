@@ -16,7 +16,7 @@ import pytest
 from results_builder import softmax_of_best, write_results, write_samples
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.comparison.command import find_outcome
+from lm_eval_baichuan.comparison.outcome import find_outcome
 from lm_eval_baichuan.html_report.analysis import calibration, confusion, subjects
 from lm_eval_baichuan.html_report.page import build_page
 from lm_eval_baichuan.results import Answer, Run, find_suite, read_answers, read_logged, read_runs

@@ -1,0 +1,27 @@
+"""The arguments that ``compare`` and ``report`` both take."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_results_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument("results", nargs="+", type=Path, metavar="RESULTS", help="results file or folder of lm-eval")
+    parser.add_argument(
+        "--against",
+        metavar="ROW|RUN",
+        help="published row, such as Baichuan-7B, or results file or folder of another run; default: the row named "
+        "like the model",
+    )
+    parser.add_argument(
+        "--confidence", type=_share, default=0.95, metavar="SHARE", help="of the intervals; default: %(default)s"
+    )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
