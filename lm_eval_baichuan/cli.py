@@ -11,6 +11,7 @@ Evaluating is not here: that is ``lm_eval --model baichuan``.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,8 @@ from typing import Any, NamedTuple, Protocol, cast
 from . import __version__
 from .model_adapters.errors import EvaluationError
 from .stopping import Terminated, raising_sigterm
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Command(NamedTuple):
@@ -90,7 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None reads them from the process.
 
     Returns:
-        The sub-command's own status, 2 after a :class:`EvaluationError`, 130 after Ctrl-C or 143 after SIGTERM.
+        The sub-command's own status, 2 after a :class:`EvaluationError` or on a full disk, 130 after Ctrl-C or 143 after
+        SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
@@ -98,6 +102,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return cast(int, args.run(args))
     except EvaluationError as error:
         print(f"lm-eval-baichuan {args.command}: error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        place = error.filename2 or error.filename or "a file"
+        reason = f"{place} could not be written ({error.strerror}). Make room, and run the same command again."
+        print(f"lm-eval-baichuan {args.command}: error: {reason}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"lm-eval-baichuan {args.command}: stopped by Ctrl-C", file=sys.stderr)

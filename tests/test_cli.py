@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import subprocess
 import sys
 import types
@@ -81,6 +82,13 @@ def test_a_stop_from_outside_is_one_line(
 def test_plan_knows_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "pretrained=demo"]) == 0
     assert "| float32 | 0.0 |" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    add_command(monkeypatch, "example", OSError(errno.ENOSPC, "No space left on device", "report.html"))
+    assert cli.main(["example"]) == 2
+    told = "report.html could not be written (No space left on device). Make room, and run the same command again."
+    assert capsys.readouterr().err == f"lm-eval-baichuan example: error: {told}\n"
 
 
 def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

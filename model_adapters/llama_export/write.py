@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from tqdm import tqdm
 
@@ -164,7 +165,10 @@ def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.
 
     def flush() -> None:
         nonlocal held
-        save_file(shard, folder / _shard_name(len(written)), metadata={"format": "pt"})
+        try:
+            save_file(shard, folder / _shard_name(len(written)), metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise PlaceError(f"{folder}: the weights could not be written ({error}). Make room there.") from error
         written.append(list(shard))
         shard.clear()
         held = 0

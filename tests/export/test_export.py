@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
@@ -264,6 +265,19 @@ def test_the_checks_see_damage(tmp_path: Path, source: Path, damage: str) -> Non
         llama_check.check_tensors_equal(source, written, config)
     with pytest.raises(CheckpointError, match="logits of the written checkpoint differ"):
         llama_check.logit_difference(source, written, config)
+
+
+def test_a_disk_that_gets_full_is_named_and_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr(llama_export, "save_file", full)
+    assert export(source, tmp_path / "llama") == 2
+    assert "the weights could not be written" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_too_little_disk_is_seen_first(tmp_path: Path) -> None:
