@@ -93,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program's name; None reads them from the process.
 
     Returns:
-        The sub-command's own status, 2 after a :class:`EvaluationError` or on a full disk, 130 after Ctrl-C or 143 after
-        SIGTERM.
+        The sub-command's own status, 2 after a :class:`EvaluationError` or on a full disk, 130 after Ctrl-C or 143
+        after SIGTERM.
     """
     args = build_parser().parse_args(argv)
     try:
