@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ class BeforeTheRun:
         self.concerns_us = settings.model in model_names()
         if not self.concerns_us:
             return
+        _check_limit(settings.limit)
         logging.getLogger(KERNEL_LOGGER).setLevel(logging.ERROR)  # peft imports it, quantized or not
         with without_warnings_of(*TOLD_AT_IMPORT):
             adapter = model_class(settings.model)
@@ -70,7 +73,7 @@ class BeforeTheRun:
             manager: lm-eval's `TaskManager`.
 
         Raises:
-            OptionError: More shots are asked for than there are.
+            OptionError: More shots are asked for than there are, no questions at all, or fewer than processes.
         """
         folders = [folder.resolve() for folder in task_directories()]
         names = [name for name in settings.tasks if isinstance(name, str) and name in manager.task_index]
@@ -81,7 +84,9 @@ class BeforeTheRun:
                 found = manager.load([name])
                 loaded[name] = (found["groups"] if name in found["groups"] else found["tasks"])[name]
                 _check_shots(settings.num_fewshot, name, found["tasks"].values())
+                _check_shares(settings, found["tasks"])
         if loaded:
+            _check_limit(settings.limit)
             self.concerns_us = True
             quiet()
             manager.load = _taking(loaded, manager.load)
@@ -102,6 +107,26 @@ class BeforeTheRun:
             "  lm_eval --model baichuan --model_args pretrained=FOLDER --tasks ceval_5shot_val --output_path results\n"
             "  lm-eval-baichuan compare results"
         )
+
+
+def _check_limit(asked: float | None) -> None:
+    if asked is not None and not 0 < asked < float("inf"):
+        raise OptionError(f"--limit {asked:g}: asks no questions. Give a number above 0, or a share such as 0.1.")
+
+
+def _check_shares(settings: Any, tasks: Mapping[str, Any]) -> None:
+    """Refuses fewer questions than processes that share them: lm-eval fails in a process without any."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if settings.model not in model_names() or settings.samples or settings.model_args.get("tp_plan"):
+        return
+    for name, task in tasks.items():
+        there, limit = len(task.eval_docs), settings.limit
+        asked = there if limit is None else math.ceil(there * limit) if limit < 1 else min(there, int(limit))
+        if asked < processes:
+            raise OptionError(
+                f"{name}: {asked} of {there} questions for {processes} processes, so some would have none, which "
+                "lm-eval cannot do. Ask more questions (--limit), or start fewer processes."
+            )
 
 
 def _check_shots(asked: int | None, name: str, tasks: Any) -> None:

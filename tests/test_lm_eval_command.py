@@ -118,6 +118,21 @@ def test_a_batch_size_that_is_none(command: Command) -> None:
     assert (done.status, done.line) == (2, "error: batch_size is 'big'; expected a whole number above 0 or auto.")
 
 
+@pytest.mark.parametrize("model", ["baichuan", "hf"])
+@pytest.mark.parametrize("limit", ["0", "-1", "nan"])
+def test_a_limit_that_leaves_no_question(command: Command, model: str, limit: str) -> None:
+    done = command(*asking(model, limit=limit))
+    assert (done.status, done.line.startswith(f"error: --limit {limit}: asks no questions.")) == (2, True)
+
+
+def test_fewer_questions_than_processes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = command(*asking(tasks="demo_5shot_nature", limit="1"))
+    assert (done.status, "1 of 60 questions for 2 processes, so some would have none" in done.line) == (2, True)
+    with pytest.raises(Loaded):
+        command(*asking(tasks="demo_5shot_nature", limit="2"))
+
+
 def test_a_name_that_nobody_knows(command: Command, base_model: str) -> None:
     done = command(*asking("baichuan", "pretrained=demo,frobnicate=1"))
     assert (done.status, done.line) == (2, "error: --model_args: there is no option frobnicate. Leave it out.")

@@ -9,7 +9,7 @@ from ..printable import printable
 SAMPLE = "中国科学题"
 KNOWN = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Micro Hei", "SimHei")
 """Tried first, so that of several fonts the one drawn for simplified Chinese is taken."""
-LONGEST = 80
+LONGEST = 64
 """The most characters of a label in a chart: a longer one would leave no place for the chart."""
 EMPTY = ("lastresort", "adobeblank")
 """Fonts that claim every glyph and draw each as a box, or as nothing; matplotlib brings one itself."""
@@ -37,5 +37,6 @@ def chinese_font() -> str | None:
 
 def drawable(text: str) -> str:
     """Return a text as the fonts at hand can draw it: Chinese kept where there is a font, else written as escapes."""
-    text = printable(text) if len(text) <= LONGEST else f"{printable(text[:LONGEST])}…"
+    text = printable(text[: LONGEST + 1])
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return text if chinese_font() else text.encode("ascii", "backslashreplace").decode("ascii")

@@ -106,6 +106,14 @@ class TrieLM(HFLM):
         never_warn_of_length(self.tokenizer)
         self._shared = SharedGeneration(self, self._facts, check=self_check)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
+        window = own_window(self.model)
+        if window is not None and self.max_length > window and self.rank == 0:
+            logger.warning(
+                "max_length=%d is beyond the %d tokens that the checkpoint states: what longer prompts score says little "
+                "of the model. The results record both numbers.",
+                self.max_length,
+                window,
+            )
         watch_logits(self.model)
         self._must_serve = trie is True
         self._not_served: str | None = None
@@ -452,12 +460,20 @@ class TrieLM(HFLM):
             "dtype": str(getattr(self.model, "dtype", None)).removeprefix("torch."),
             "quantization": describe_quantization(getattr(self.model, "config", self.config)),
             "max_length": self.max_length,
+            "own_window": own_window(self.model),
             "label_tokens_override": self._label_override,
             "chat_form": self._chat.facts(),
             "scorer": plain if self._scorer is None else f"token trie, {self._scorer.attention} attention",
             "token_budget": None if self._scorer is None else self._scorer.token_budget,
             **RunFacts.sum(self._facts_of_all).as_dict(),
         }
+
+
+def own_window(model: Any) -> int | None:
+    """The most tokens that a checkpoint says its model was made for; None where it says nothing."""
+    config = model.config.get_text_config(decoder=True)
+    stated = (getattr(config, name, None) for name in ("context_length", "max_position_embeddings", "model_max_length"))
+    return next((int(length) for length in stated if length), None)
 
 
 def _key(request: Encoded) -> tuple[str, str, list[int], list[int]] | None:

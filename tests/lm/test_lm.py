@@ -239,6 +239,20 @@ def test_context_length_comes_from_the_checkpoint(write_checkpoint: Write) -> No
     assert BaichuanLM(write_checkpoint(), device="cpu", max_length=77).max_length == 77
 
 
+@pytest.mark.parametrize(("length", "warned"), [(512, False), (513, True), (None, False)])
+def test_a_window_beyond_the_models_own_is_said(
+    write_checkpoint: Write, caplog: pytest.LogCaptureFixture, length: int | None, warned: bool
+) -> None:
+    for alibi in (False, True):
+        folder = write_checkpoint(name=f"alibi {alibi}", **({"model_max_length": 512} if alibi else {}))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            lm = BaichuanLM(folder, device="cpu", **({} if length is None else {"max_length": length}))
+        assert ("is beyond the 512 tokens" in caplog.text) == warned
+        facts = lm.get_model_info()["baichuan"]
+        assert (facts["max_length"], facts["own_window"]) == (length or 512, 512)
+
+
 @pytest.mark.parametrize(
     ("model_type", "said"),
     [
