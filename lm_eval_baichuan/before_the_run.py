@@ -78,17 +78,19 @@ class BeforeTheRun:
         folders = [folder.resolve() for folder in task_directories()]
         names = [name for name in settings.tasks if isinstance(name, str) and name in manager.task_index]
         loaded: dict[str, Any] = {}
+        ours: set[str] = set()
         for name in names:
             file = manager.task_index[name].yaml_path
             if file is not None and any(folder in Path(file).resolve().parents for folder in folders):
                 found = manager.load([name])
                 loaded[name] = (found["groups"] if name in found["groups"] else found["tasks"])[name]
+                ours.update(found["tasks"])
                 _check_shots(settings.num_fewshot, name, found["tasks"].values())
                 _check_shares(settings, found["tasks"])
         if loaded:
             _check_limit(settings.limit)
             self.concerns_us = True
-            quiet()
+            quiet(ours)
             manager.load = _taking(loaded, manager.load)
 
     def meaning_of_the_demo(self) -> str | None:

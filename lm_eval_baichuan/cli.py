@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -102,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with raising_sigterm():
             return cast(int, args.run(args))
     except EvaluationError as error:
+        if os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":  # as for lm-eval's own command
+            traceback.print_exc()
         print(f"lm-eval-baichuan {args.command}: error: {printable(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:

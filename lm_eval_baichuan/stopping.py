@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, as Ctrl-C is one: what is under way is put in order, and a line says what stopped it."""
+"""How a command ends: SIGTERM as an exception, as Ctrl-C is one, so that what is under way is put in order."""
 
 from __future__ import annotations
 

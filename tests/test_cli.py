@@ -57,6 +57,13 @@ def test_our_errors_are_one_message_and_status_2(
     assert capsys.readouterr().err == "lm-eval-baichuan example: error: config.json: not there\n"
 
 
+def test_with_debug_the_traceback_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    add_command(monkeypatch, "example", CheckpointError("not there"))
+    monkeypatch.setenv("LMEVAL_LOG_LEVEL", "debug")
+    assert cli.main(["example"]) == 2
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
 def test_other_errors_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     add_command(monkeypatch, "example", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):

@@ -10,8 +10,9 @@ import functools
 import glob
 import importlib
 import inspect
+import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ TASK_INDEX = "lm_eval.tasks._index"
 
 EVALUATOR = "lm_eval.evaluator"
 """The module of `simple_evaluate`."""
+
+_OVERWRITING = "Overwriting default num_fewshot of"
+"""How its warning about ``--num_fewshot`` begins, whose first argument is the task."""
 
 
 def model_registry() -> Any | None:
@@ -106,12 +110,21 @@ def around_choosing_tasks(before: Callable[[Any], None], after: Callable[[Any, A
         EvaluatorConfig.process_tasks = process_tasks
 
 
-def quiet() -> None:
-    """Leaves out what lm-eval shows though nothing is wrong.
+def quiet(tasks: Collection[str]) -> None:
+    """Leaves out what lm-eval shows though nothing is wrong, or once for each task.
 
     The bars of building prompts, one a task, show only where a task takes long, and go when it is done; and git isn't
     asked for the commit of a folder that is in no repository, which it calls fatal.
+
+    Args:
+        tasks: Whose ``--num_fewshot`` is told by somebody else.
     """
+
+    def told(record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not (str(record.msg).startswith(_OVERWRITING) and arguments[0] in tasks)
+
+    logging.getLogger(EVALUATOR).addFilter(told)
     task: Any = importlib.import_module("lm_eval.api.task")
     if not isinstance(task.tqdm, functools.partial):
         task.tqdm = functools.partial(task.tqdm, delay=2, leave=False)

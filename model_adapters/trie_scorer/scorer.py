@@ -19,6 +19,7 @@ from .nonfinite import non_finite_error
 from .path_cache import PathCache
 from .progress import Progress
 from .read_out import NonFiniteAtError, logits_in_parts, read_out
+from .reference import score_one_by_one
 from .refusals import decoder_of, plain_model, same_rope_up_to
 from .row_attention import ATTENTION_NAME, RowAttention, running
 from .trie import Row, TokenTrie, ancestors_within, build_trie, cut_row
@@ -205,6 +206,7 @@ class TrieScorer:
         except Exception as error:
             if is_out_of_memory(error):
                 return  # scoring meets it with shorter rows
+            score_one_by_one(self._model, [([1, 2, 3][: self.max_length], [1])])  # raises what has no need of the trie
             raise UnsupportedModelError(
                 f"{type(self._model).__name__} does not run with the attention of the trie "
                 f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}). Use trie=False."

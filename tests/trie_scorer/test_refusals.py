@@ -13,12 +13,17 @@ from torch import nn
 from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 
 from lm_eval_baichuan.model_adapters.errors import UnsupportedModelError
-from lm_eval_baichuan.model_adapters.hosts.transformers import attention_configs
+from lm_eval_baichuan.model_adapters.hosts.transformers import attention_configs, attention_name
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer
 from lm_eval_baichuan.model_adapters.trie_scorer.attention import BlockwiseAttention
 from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import PathCache
 from lm_eval_baichuan.model_adapters.trie_scorer.refusals import same_rope_up_to
-from lm_eval_baichuan.model_adapters.trie_scorer.row_attention import RowAttention, running, trie_attention
+from lm_eval_baichuan.model_adapters.trie_scorer.row_attention import (
+    ATTENTION_NAME,
+    RowAttention,
+    running,
+    trie_attention,
+)
 from lm_eval_baichuan.model_adapters.trie_scorer.trie import build_trie, cut_row
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
@@ -81,12 +86,27 @@ def test_a_model_that_never_attends_is_refused() -> None:
         scorer(model)
 
 
-def test_what_does_not_run_is_refused_with_its_own_error() -> None:
+def test_what_does_not_run_by_the_trie_is_refused_with_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
-    model.model.layers[1].mlp = None
+    mlp = model.model.layers[1].mlp
+    forward = mlp.forward
+
+    def picky(hidden: torch.Tensor) -> torch.Tensor:
+        if attention_name(model) == ATTENTION_NAME:
+            raise TypeError("not so")
+        return forward(hidden)
+
+    monkeypatch.setattr(mlp, "forward", picky)
     with pytest.raises(UnsupportedModelError, match="LlamaForCausalLM does not run.*TypeError") as caught:
         scorer(model)
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_what_does_not_run_at_all_is_not_blamed_on_the_trie() -> None:
+    model = tiny_model("llama")
+    model.model.layers[1].mlp = None
+    with pytest.raises(TypeError, match="not callable"):  # "Use trie=False" would lead nowhere
+        scorer(model)
 
 
 def test_a_decoder_without_the_positions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
