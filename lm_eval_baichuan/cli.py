@@ -21,6 +21,8 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from . import __version__
 from .model_adapters.errors import EvaluationError
+from .model_adapters.hosts import without_warnings_of
+from .model_adapters.hosts.torchao import TOLD_AT_IMPORT
 from .printable import printable
 from .stopping import Terminated, raising_sigterm
 
@@ -101,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     try:
-        with raising_sigterm():
+        with raising_sigterm(), without_warnings_of(*TOLD_AT_IMPORT):
             return cast(int, args.run(args))
     except EvaluationError as error:
         if os.environ.get("LMEVAL_LOG_LEVEL", "").upper() == "DEBUG":  # as for lm-eval's own command

@@ -11,7 +11,6 @@ import glob
 import importlib
 import inspect
 import logging
-import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -149,6 +148,8 @@ def answers_kept(path: str, but: str) -> dict[str, int]:
         path: What the option was given.
         but: A key that holds no answer.
     """
+    import sqlite3  # this file is loaded where only tasks are listed, too
+
     kept = {}
     for file in sorted(glob.glob(f"{glob.escape(path)}_rank*.db")):
         with closing(sqlite3.connect(file)) as database:  # in the form that SqliteDict gives it

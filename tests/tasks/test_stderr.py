@@ -95,3 +95,9 @@ def test_a_stopped_run_says_what_is_kept_and_goes_on(tmp_path: Path, number: sig
         int(found[1]) for found in map(re.compile(r"Scoring: .*/(\d+) questions").match, lines(tmp_path)) if found
     }
     assert totals and max(totals) <= 240 - int(kept[1]) // 4
+
+
+def test_the_plan_of_a_checkpoint_warns_of_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lm_eval_baichuan.cli", "plan", "pretrained=demo"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")

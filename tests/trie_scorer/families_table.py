@@ -33,7 +33,8 @@ matters, windows and chunks of 16 tokens), asked 40 requests of 60 to 100 tokens
 
 - **exact**: at 7, 64 and 4096 tokens a row, every score is the one that the model gives to the request alone.
 - **served as hf**: the trie refuses the model, for the reason given; `trie=False` scores it as lm-eval's hf does.
-- **not built here**: no small model could be made of it, so nothing is said. The scorer's rules hold for it as well.
+- **not built here**: no small model could be made of it, or none that runs on tokens alone, so nothing is said. The
+  scorer's rules hold for it as well.
 
 {counts}
 
@@ -59,12 +60,18 @@ def result(family: str) -> str:
         except UnsupportedModelError as refusal:
             return _because(refusal)
         except Exception as error:
-            return f"{NOT_BUILT}{type(error).__name__}, {str(error).strip().splitlines()[0][:90].strip()}"
+            return _not_built(error)
         requests = ragged_requests()
         try:
             found = {budget: trie_scores(model, requests, budget) for budget in BUDGETS}
         except UnsupportedModelError as refusal:
             return _because(refusal)
+        except Exception as error:
+            try:
+                score_one_by_one(model, requests[:1])
+            except type(error):  # without the trie too
+                return _not_built(error)
+            raise
         expected = score_one_by_one(model, requests)
     for budget, scores in found.items():
         worst = max(abs(score - right) for score, (right, _) in zip(scores, expected, strict=True))
@@ -90,6 +97,10 @@ def trie_scores(model: PreTrainedModel, requests: list[Request], budget: int, at
     """The trie's log-probability of each request, in their order."""
     scorer = TrieScorer(model, max_length=LONGEST, token_budget=budget, attention=attention)  # type: ignore[arg-type]
     return [score.logprob for score in sorted(scorer.score(requests))]
+
+
+def _not_built(error: Exception) -> str:
+    return f"{NOT_BUILT}{type(error).__name__}, {str(error).strip().splitlines()[0][:90].strip()}"
 
 
 def _because(refusal: UnsupportedModelError) -> str:
