@@ -14,6 +14,7 @@ from pathlib import Path
 from ..comparison.arguments import add_results_arguments
 from ..comparison.outcome import Outcome, find_outcome
 from ..comparison.requirements import need_report_extra
+from ..languages import LANGUAGES
 from ..model_adapters.places import try_file
 from ..results import read_logged, read_runs
 
@@ -27,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
     )
     parser.add_argument(
+        "--lang", choices=list(LANGUAGES), default="en", help="language of the page; default: %(default)s"
+    )
+    parser.add_argument(
         "--png", type=_picture, metavar="FILE", help=f"also write the main chart ({', '.join(PICTURE_FORMATS)})"
     )
 
@@ -36,17 +40,19 @@ def run(args: argparse.Namespace) -> int:
     try_file(args.output, "-o")
     if args.png:
         try_file(args.png, "--png")
-    outcome = write_report(args.results, args.output, args.against, args.confidence)
+    outcome = write_report(args.results, args.output, args.against, args.confidence, args.lang)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     if args.png:
-        from .charts import save_picture
+        from .picture import save_comparison
 
-        save_picture([line for comparison in outcome.comparisons for line in comparison.lines], args.png)
+        save_comparison([line for comparison in outcome.comparisons for line in comparison.lines], args.png, args.lang)
         print(args.png, file=sys.stderr)
     return 0
 
 
-def write_report(results: Sequence[Path], output: Path, against: str | None, confidence: float) -> Outcome:
+def write_report(
+    results: Sequence[Path], output: Path, against: str | None, confidence: float, language: str = "en"
+) -> Outcome:
     """Write the page of some results, and return what is on it.
 
     Args:
@@ -54,8 +60,9 @@ def write_report(results: Sequence[Path], output: Path, against: str | None, con
         output: The page.
         against: Name of the published row, or None for the one each model is called after.
         confidence: Coverage of the intervals, 0 to 1.
+        language: Of the page, one of `LANGUAGES`.
     """
-    need_report_extra("scipy", "matplotlib", "tabulate")
+    need_report_extra("scipy", "tabulate", "vl_convert")
     from tqdm import tqdm
 
     from .page import build_page
@@ -63,7 +70,7 @@ def write_report(results: Sequence[Path], output: Path, against: str | None, con
     runs = read_runs(results)
     logged = [read_logged(one) for one in tqdm(runs, desc="reading samples", unit="run", disable=None)]
     outcome = find_outcome(runs, against, confidence, logged)
-    output.write_text(build_page(runs, outcome, logged), encoding="utf-8", errors="surrogatepass")
+    output.write_text(build_page(runs, outcome, logged, language), encoding="utf-8", errors="surrogatepass")
     return outcome
 
 
