@@ -31,6 +31,9 @@ PICTURE = {
 """What a colour stands for, and the colour a picture has for it. The page has its own, for light and for dark."""
 PAGE = {role: f"var(--{role})" for role in PICTURE}
 
+FONT = "DejaVu Sans, Verdana, sans-serif"
+"""A wide one, so that texts keep their places in the font of whoever reads the page, which they are shown in."""
+
 Colours = Mapping[str, str]
 Spec = dict[str, Any]
 
@@ -45,7 +48,7 @@ def theme(colours: Colours) -> Spec:
     text = {"labelColor": colours["ink"], "titleColor": colours["ink"], "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": None if colours is PAGE else colours["paper"],
-        "font": "system-ui, sans-serif",
+        "font": FONT,
         "view": {"stroke": None},
         "title": {"color": colours["ink"], "fontSize": 14, "anchor": "start", "frame": "group"},
         "axis": {
@@ -56,7 +59,7 @@ def theme(colours: Colours) -> Spec:
             "domain": False,
             "aria": False,
         },
-        "legend": {**text, "orient": "top", "symbolSize": 70, "labelLimit": 400, "aria": False},
+        "legend": {**text, "orient": "top", "symbolSize": 70, "columnPadding": 24, "aria": False},
         "text": {"color": colours["ink"], "fontSize": 11},
         "rule": {"color": colours["ink"]},
     }

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..published import PublishedTables
-from ..results import Answer, Run, find_suite
+from ..results import Answer, Run, find_suite, suite_title
 from .analysis import chinese_and_english, subject_name
 
 NO_TEXT = -1
@@ -80,9 +80,8 @@ def _title(task: str, run: Run, published: PublishedTables) -> str:
     suite = find_suite(task)
     if suite is None:
         return task
-    benchmark = published.benchmarks.get(suite.benchmark)
-    title = f"{benchmark.title if benchmark else suite.benchmark}{' ' + suite.variant if suite.variant else ''}"
-    return f"{title}: {chinese_and_english(suite.subject(task), subject_name(run.tasks[task]))}"
+    names = chinese_and_english(suite.subject(task), subject_name(run.tasks[task]))
+    return f"{suite_title(suite, published)}: {names}"
 
 
 def split_options(text: str, labels: Sequence[str]) -> list[str]:
