@@ -18,6 +18,13 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence", type=_share, default=0.95, metavar="SHARE", help="of the intervals; default: %(default)s"
     )
+    parser.add_argument(
+        "--x",
+        type=lambda text: text.split(","),
+        metavar="X,…",
+        help="where each run's checkpoint stands in its training, such as 500,1000,1500 or 220B,1.2T; default: read "
+        "from names such as checkpoint-500",
+    )
 
 
 def _share(text: str) -> float:

@@ -32,13 +32,6 @@ OUTSIDE, NOT_JUDGED = 1, 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_results_arguments(parser)
-    parser.add_argument(
-        "--x",
-        type=lambda text: text.split(","),
-        metavar="X,…",
-        help="where each run's checkpoint stands in its training, such as 500,1000,1500 or 220B,1.2T; default: read "
-        "from names such as checkpoint-500",
-    )
     parser.add_argument("--format", choices=list(FORMATS), default="table", help="default: %(default)s")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
     parser.add_argument(

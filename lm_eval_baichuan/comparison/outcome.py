@@ -68,15 +68,24 @@ class Outcome:
 
     def run_tables(self) -> list[Table]:
         """The runs' figures: as curves and columns, beside the published ones or chance, against the named run."""
+        return [*self.side_by_side_tables(), *self.single_tables(), *(against_table(found) for found in self.against)]
+
+    def side_by_side_tables(self) -> list[Table]:
+        """The runs' figures as curves and columns."""
         tables = [curve_table(curve, self.confidence) for curve in self.curves]
         if len(self.all_runs) > 1:
             tables.append(columns_table([c.scores for c in self.all_runs], self.confidence, self._left_out()))
+        return tables
+
+    def single_tables(self) -> list[Table]:
+        """Each run's figures beside the published ones, or a run that stands alone beside chance."""
+        tables = []
         for comparison in self.comparisons:
             if comparison.published or len(self.all_runs) == 1:
                 tables.append(comparison_table(comparison, self.confidence))
                 others = others_table(comparison, self.confidence)
                 tables += [others] if others else []
-        return [*tables, *(against_table(found) for found in self.against)]
+        return tables
 
     def _left_out(self) -> list[str]:
         return [f"{c.run.name}: left out: {reason}" for c in self.all_runs for reason in c.run.left_out]

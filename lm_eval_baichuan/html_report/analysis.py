@@ -109,8 +109,6 @@ class SuiteOfRuns:
 
     name: str
     title: str
-    chance: float | None
-    """The accuracy of guessing, in percent; None where the number of labels is not known."""
     subjects: tuple[Subject, ...]
     """The best first."""
     behaviours: tuple[Behaviour | None, ...]
@@ -142,25 +140,11 @@ def suites_of_runs(
         SuiteOfRuns(
             name=suite.name,
             title=suite_title(suite, published),
-            chance=chance(runs, logged, suite),
             subjects=tuple(subjects(runs, suite, confidence)),
             behaviours=tuple(_behaviour(by_task, suite) for by_task in logged),
         )
         for suite in sorted(found.values(), key=place)
     ]
-
-
-def chance(runs: Sequence[Run], logged: Sequence[Mapping[str, Sequence[Answer]]], suite: Suite) -> float | None:
-    """Return the accuracy of guessing in percent: one of as many labels as the tasks, or their samples, have."""
-    labels = set()
-    for run, by_task in zip(runs, logged, strict=True):
-        for task in suite.tasks:
-            choices = run.tasks[task].config.get("doc_to_choice") if task in run.tasks else None
-            if isinstance(choices, list):
-                labels.add(len(choices))
-            elif task in by_task:
-                labels |= {len(answer.labels) for answer in by_task[task]}
-    return 100 / labels.pop() if len(labels) == 1 else None
 
 
 def _behaviour(by_task: Mapping[str, Sequence[Answer]], suite: Suite) -> Behaviour | None:

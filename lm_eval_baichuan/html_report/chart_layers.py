@@ -60,29 +60,28 @@ def value_layer(rows: Sequence[Spec], placed: Spec) -> Spec:
 
 def chance_layers(chance: float | None, say: Translator, colours: Colours) -> list[Spec]:
     """The accuracy of guessing, as a dashed line with its name; nothing where it is not known."""
+    place = {"align": "left", "baseline": "bottom", "dx": 3}
+    return _chance(chance, say, colours, place, "x", {"y": {"value": 0}})
+
+
+def chance_layers_across(chance: float | None, say: Translator, colours: Colours, end: int) -> list[Spec]:
+    """The same where scores go up instead of to the right, named where the line ends."""
+    place = {"align": "right", "baseline": "top", "dy": 4}
+    return _chance(chance, say, colours, place, "y", {"x": {"value": end}})
+
+
+def _chance(chance: float | None, say: Translator, colours: Colours, mark: Spec, axis: str, start: Spec) -> list[Spec]:
     if chance is None:
         return []
+    look = {"color": colours["faint"], "aria": False}
+    at = {axis: {"datum": chance}}
+    named = {"text": {"value": say("chance {chance:.4g} %", chance=chance)}}
     return [
+        {"data": {"values": [{}]}, "mark": {"type": "rule", "strokeDash": [4, 4], **look}, "encoding": at},
         {
             "data": {"values": [{}]},
-            "mark": {"type": "rule", "strokeDash": [4, 4], "color": colours["faint"], "aria": False},
-            "encoding": {"x": {"datum": chance}},
-        },
-        {
-            "data": {"values": [{}]},
-            "mark": {
-                "type": "text",
-                "align": "left",
-                "baseline": "bottom",
-                "dx": 3,
-                "color": colours["faint"],
-                "aria": False,
-            },
-            "encoding": {
-                "x": {"datum": chance},
-                "y": {"value": 0},
-                "text": {"value": say("chance {chance:g} %", chance=chance)},
-            },
+            "mark": {"type": "text", **mark, **look},
+            "encoding": {**at, **start, **named},
         },
     ]
 

@@ -50,7 +50,13 @@ def theme(colours: Colours) -> Spec:
         "background": None if colours is PAGE else colours["paper"],
         "font": FONT,
         "view": {"stroke": None},
-        "title": {"color": colours["ink"], "fontSize": 14, "anchor": "start", "frame": "group"},
+        "title": {
+            "color": colours["ink"],
+            "subtitleColor": colours["ink"],
+            "fontSize": 14,
+            "anchor": "start",
+            "frame": "group",
+        },
         "axis": {
             **text,
             "titleFontWeight": "normal",

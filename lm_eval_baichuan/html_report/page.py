@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from .. import __version__
+from ..comparison.chance import ABOVE, BELOW, LIKE
+from ..comparison.columns import against_table
 from ..comparison.formats import latex_table, markdown_table
-from ..comparison.outcome import Outcome
-from ..comparison.tables import (
-    comparison_table,
-    pairing_tables,
-    paper_row,
-    spread_table,
-    unequal_certificates,
-)
-from ..comparison.verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN
+from ..comparison.outcome import Logged, Outcome
+from ..comparison.tables import pairing_tables, spread_table, unequal_certificates
+from ..comparison.verdicts import CHANCE, DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN, what_they_are_not
 from ..languages import Translator
-from ..results import Answer, Run
+from ..results import Run, read_logged
 from .analysis import SuiteOfRuns, suites_of_runs
 from .behaviour_charts import calibration_chart, margins_chart
 from .chart_layers import NARROW, WIDE
 from .charts import category_label, parts_chart, subjects_chart
+from .curve_chart import curve_chart, curve_title
 from .drawing import PAGE, Spec, to_svg
 from .page_texts import script_texts
 from .questions import compress, pack_questions
@@ -47,10 +44,16 @@ CONFIGURATION = (
     "total_evaluation_time_seconds",
     "pretty_env_info",
 )
-VERDICTS = {WITHIN: "within", DIFFERS: "differs", NOT_COMPARABLE: "not", NO_MEASUREMENT: "no"}
-
-Logged = Sequence[Mapping[str, list[Answer]]]
-"""The samples of each run, by task; tasks without samples are left out."""
+VERDICTS = {
+    WITHIN: "within",
+    DIFFERS: "differs",
+    NOT_COMPARABLE: "not",
+    NO_MEASUREMENT: "no",
+    ABOVE: "within",
+    LIKE: "not",
+    BELOW: "differs",
+}
+"""The style of each verdict."""
 
 
 def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: str = "en") -> str:
@@ -66,6 +69,7 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: 
     from markupsafe import Markup
 
     say = Translator(language)
+    runs, logged = _as_compared(runs, outcome, logged)
     environment = Environment(loader=FileSystemLoader(TEMPLATE), autoescape=True, undefined=StrictUndefined)
     environment.filters["shown"] = say.shown
     environment.filters["verdict"] = verdict_class
@@ -75,7 +79,7 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: 
     css = Markup((TEMPLATE / "page.css").read_text(encoding="utf-8"))  # noqa: S704
     js = Markup("\n".join((TEMPLATE / name).read_text(encoding="utf-8") for name in SCRIPTS))  # noqa: S704
     suites = suites_of_runs(runs, logged, outcome.published, outcome.confidence)
-    row = paper_row(outcome.comparisons, outcome.published)
+    row = outcome.paper_row()
     return environment.get_template("page.html.j2").render(
         language=language,
         title=_title(runs, say),
@@ -83,16 +87,19 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: 
         version=__version__,
         confidence=f"{100 * outcome.confidence:g}",
         summaries=summaries(outcome),
-        unequal=unequal_certificates(outcome.comparisons),
-        comparisons=[comparison_table(comparison, outcome.confidence) for comparison in outcome.comparisons],
+        unequal=unequal_certificates(outcome.all_runs),
+        side_by_side=outcome.side_by_side_tables(),
+        curve_charts=_curve_charts(outcome, say),
+        single=outcome.single_tables(),
+        against=[against_table(found) for found in outcome.against],
         spread=spread_table(outcome.spreads) if outcome.spreads else None,
         changes=pairing_tables(outcome.pairing, SHOWN_CHANGES) if outcome.pairing else [],
         without_samples=_without_samples(runs, logged, say),
         packed=compress(pack_questions(runs, logged, outcome.published)) if any(logged) else "",
         texts=script_texts(say),
         row=row,
-        row_markdown=markdown_table(row),
-        row_latex=latex_table(row),
+        row_markdown=markdown_table(row) if row else "",
+        row_latex=latex_table(row) if row else "",
         configurations=list(_configurations(runs)),
         runs=[run.name for run in runs],
         suites=suites,
@@ -103,6 +110,13 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: 
         css=css,
         js=js,
     )
+
+
+def _as_compared(runs: Sequence[Run], outcome: Outcome, logged: Logged) -> tuple[list[Run], Logged]:
+    """Return the runs in the comparison's order, with the one that they are set against, and their samples."""
+    samples = {run.name: own for run, own in zip(runs, logged, strict=True)}
+    ordered = [comparison.run for comparison in outcome.all_runs]
+    return ordered, [samples[run.name] if run.name in samples else read_logged(run) for run in ordered]
 
 
 def verdict_class(cell: str) -> str:
@@ -123,12 +137,28 @@ def _title(runs: Sequence[Run], say: Translator) -> str:
 
 
 def _category_charts(outcome: Outcome, suites: Sequence[SuiteOfRuns], say: Translator) -> list[dict[str, Any]]:
-    lines = [line for comparison in outcome.comparisons for line in comparison.lines]
+    lines = [line for comparison in outcome.all_runs for line in comparison.lines]
     charts = []
     for suite in suites:
         own = [line for line in lines if line.suite == suite.name]
-        drawn = [_svg(parts_chart(own, suite.chance, say, PAGE, width, both=width == WIDE)) for width in (WIDE, NARROW)]
-        charts.append({"title": suite.title, "wide": drawn[0], "narrow": drawn[1], "links": None})
+        drawn = [_svg(parts_chart(own, CHANCE, say, PAGE, width, both=width == WIDE)) for width in (WIDE, NARROW)]
+        charts.append(
+            {
+                "title": suite.title,
+                "wide": drawn[0],
+                "narrow": drawn[1],
+                "links": None,
+                "not": what_they_are_not(own),
+            }
+        )
+    return charts
+
+
+def _curve_charts(outcome: Outcome, say: Translator) -> list[dict[str, Any]]:
+    charts = []
+    for curve in outcome.curves:
+        drawn = [_svg(curve_chart(curve, say, PAGE, width)) for width in (WIDE, NARROW)]
+        charts.append({"title": curve_title(curve, say), "wide": drawn[0], "narrow": drawn[1], "links": None})
     return charts
 
 
@@ -144,7 +174,7 @@ def _subject_charts(
             for subject in suite.subjects
         ]
         names = [runs[n].name for n in present]
-        drawn = [_svg(subjects_chart(subjects, names, suite.chance, say, PAGE, width)) for width in (WIDE, NARROW)]
+        drawn = [_svg(subjects_chart(subjects, names, CHANCE, say, PAGE, width)) for width in (WIDE, NARROW)]
         charts.append(
             {
                 "title": suite.title,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from ..comparison.outcome import Outcome
+from ..comparison.scores import Score
 from ..comparison.tables import certificate_line
 from ..comparison.verdicts import NO_MEASUREMENT, NOT_COMPARABLE, Comparison, Line
-from ..results import AVERAGE, TaskResult, find_suite
+from ..results import AVERAGE, ResultsFile, find_suite
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class Summary:
     run: str
     model: str
     """As the run was asked for: a hub name or folder."""
-    suite: str
-    line: Line
-    """Of the published figures the one that it can be compared with, if there is one."""
+    score: Score
+    line: Line | None
+    """Of the published figures the one that it can be compared with, if there is one; None for other tasks."""
     split: str
     shots: str
     dtype: str
@@ -30,35 +31,40 @@ class Summary:
     reasons: tuple[str, ...]
     """What the figure is not, and why."""
 
+    @property
+    def verdict(self) -> str:
+        """How it stands to the published figure, or to chance; empty where neither can be said."""
+        return self.line.verdict if self.line else self.score.verdict
+
 
 def summaries(outcome: Outcome) -> list[Summary]:
     """Return what stands on top of the page, the runs in their order."""
-    return [_summary(comparison, lines) for comparison in outcome.comparisons for lines in _averages(comparison)]
+    return [
+        _summary(comparison, score) for comparison in outcome.all_runs for score in comparison.scores if not score.below
+    ]
 
 
-def _averages(comparison: Comparison) -> Iterable[list[Line]]:
-    suites: dict[str, list[Line]] = {}
-    for line in comparison.lines:
-        if line.part == AVERAGE:
-            suites.setdefault(line.suite, []).append(line)
-    return suites.values()
-
-
-def _summary(comparison: Comparison, lines: Sequence[Line]) -> Summary:
-    line = min(lines, key=lambda line: line.verdict in (NOT_COMPARABLE, NO_MEASUREMENT))
+def _summary(comparison: Comparison, score: Score) -> Summary:
     run = comparison.run
-    results = [result for task, result in run.tasks.items() if _suite_name(task) == line.suite]
+    lines = [line for line in comparison.lines if (line.suite, line.part) == score.key and line.part == AVERAGE]
+    line = min(lines, key=lambda line: line.verdict in (NOT_COMPARABLE, NO_MEASUREMENT), default=None)
+    results = [result for task, result in run.tasks.items() if _suite_name(task) == score.key[0]] if line else []
+    measure = None if line else run.others.get(score.key)  # type: ignore[arg-type]  # a key of three parts
+    files = [result.file for result in results] or ([measure.file] if measure else [])
+    certificate = certificate_line(comparison) if line else score.facts.get("check", "")
+    caveats = [caveat.text for caveat in score.caveats if caveat.topic != "certificate"]
+    ties = [line.ties_warning] if line and line.ties_warning and not line.ties.degenerate else []
     return Summary(
         run=run.name,
         model=run.model,
-        suite=line.suite,
+        score=score,
         line=line,
         split=_each(result.split for result in results),
-        shots=_each(result.shots for result in results),
-        dtype=_each(str(result.file.config.get("model_dtype") or "").removeprefix("torch.") for result in results),
-        date=_dates(results),
-        certificate=certificate_line(comparison),
-        reasons=(*([line.ties_warning] if line.ties_warning else []), *line.reasons),
+        shots=_each(result.shots for result in results) if line else score.facts.get("shots", ""),
+        dtype=_each(str(file.config.get("model_dtype") or "").removeprefix("torch.") for file in files),
+        date=_dates(files),
+        certificate=certificate,
+        reasons=(*caveats, *ties),
     )
 
 
@@ -72,7 +78,7 @@ def _each(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value not in (None, "")))
 
 
-def _dates(results: Sequence[TaskResult]) -> str:
+def _dates(files: Sequence[ResultsFile]) -> str:
     """The day on which the tasks were run, or the first and the last, in UTC."""
-    days = sorted({datetime.fromtimestamp(r.file.date[0], timezone.utc).strftime("%Y-%m-%d") for r in results})
-    return "–".join(dict.fromkeys([days[0], days[-1]]))
+    days = sorted({datetime.fromtimestamp(file.date[0], timezone.utc).strftime("%Y-%m-%d") for file in files})
+    return "–".join(dict.fromkeys([days[0], days[-1]])) if days else ""

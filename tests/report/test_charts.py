@@ -12,17 +12,17 @@ import pytest
 from results_builder import write_results
 
 from lm_eval_baichuan import cli
-from lm_eval_baichuan.comparison.verdicts import Line, compare
+from lm_eval_baichuan.comparison.outcome import Outcome, find_outcome
+from lm_eval_baichuan.comparison.verdicts import Line
 from lm_eval_baichuan.html_report import charts, drawing
 from lm_eval_baichuan.html_report.analysis import calibration, subjects
 from lm_eval_baichuan.html_report.behaviour_charts import calibration_chart, margins_chart
 from lm_eval_baichuan.html_report.chart_layers import NARROW, WIDE
+from lm_eval_baichuan.html_report.curve_chart import curve_chart
 from lm_eval_baichuan.html_report.picture import comparison_picture, save_comparison
 from lm_eval_baichuan.languages import Translator
-from lm_eval_baichuan.published import load_published
 from lm_eval_baichuan.results import Answer, find_suite, known_suites, read_runs
 
-PUBLISHED = load_published()
 ENGLISH = Translator("en")
 
 
@@ -33,9 +33,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def outcome_of(folder: Path, against: str | None = "Baichuan-7B") -> Outcome:
+    return find_outcome(read_runs([folder]), against, 0.95)
+
+
 def lines_of(folder: Path) -> list[Line]:
-    (run,) = read_runs([folder])
-    return list(compare(run, PUBLISHED.model("Baichuan-7B"), PUBLISHED, 0.95).lines)
+    return list(outcome_of(folder).comparisons[0].lines)
 
 
 def ceval(folder: Path) -> list[Line]:
@@ -134,8 +137,33 @@ def test_margins_are_told_as_how_many_times_as_likely() -> None:
     assert "5×" in texts(drawing.to_svg(spec))
 
 
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Path:
+    for step, right in ((100, 10), (200, 25), (300, 20)):
+        write_results(tmp_path / f"{step}", {"ceval_5shot_law": (right, 40)}, pretrained=f"mine/step{step}", limit=40)
+    return tmp_path
+
+
+def test_a_training_is_a_curve_with_its_best_point_and_chance(checkpoints: Path) -> None:
+    outcome = outcome_of(checkpoints, None)
+    (curve,) = outcome.curves
+    for width in (WIDE, NARROW):
+        svg = drawing.to_svg(curve_chart(curve, ENGLISH, drawing.PAGE, width))
+        assert {"25.0", "62.5", "50.0", "best", "chance 25 %", "step", "100", "200", "300"} <= set(texts(svg))
+        said = re.findall(r'aria-label="([^"]*)"', svg)
+        assert len(said) == 3
+        assert said[1].startswith("step 200: 62.50 % (")
+        assert "1 of 52 subjects" in said[1]  # what the figure is not
+
+
+def test_a_picture_has_the_curve_and_what_figures_are_not(checkpoints: Path) -> None:
+    spec = json.dumps(comparison_picture(outcome_of(checkpoints, None)))
+    assert "over the training of" in spec
+    assert "step200, C-Eval: 1 of 52 subjects" in spec
+
+
 def test_without_a_chinese_font_a_picture_is_english(folder: Path, no_chinese_font: None) -> None:
-    spec = json.dumps(comparison_picture(lines_of(folder), "zh"), ensure_ascii=False)
+    spec = json.dumps(comparison_picture(outcome_of(folder), "zh"), ensure_ascii=False)
     assert "Social Sciences" in spec
     assert not re.search(r"[\u4e00-\u9fff]", spec)
     assert "\\\\u767e\\\\u5ddd-7B" in spec  # the run's name, as escapes
@@ -144,7 +172,7 @@ def test_without_a_chinese_font_a_picture_is_english(folder: Path, no_chinese_fo
 def test_with_a_chinese_font_a_picture_has_chinese_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawing, "_drawn", lambda character: character.encode())
     drawing.draws_chinese.cache_clear()
-    spec = json.dumps(comparison_picture(lines_of(folder)), ensure_ascii=False)
+    spec = json.dumps(comparison_picture(outcome_of(folder)), ensure_ascii=False)
     drawing.draws_chinese.cache_clear()
     assert "社会科学 Social Sciences" in spec
     assert "百川-7B" in spec
@@ -155,7 +183,7 @@ def test_the_picture_is_written_in_the_format_asked_for(
     folder: Path, tmp_path: Path, ending: str, begins: bytes
 ) -> None:
     picture = tmp_path / f"out.{ending}"
-    save_comparison(lines_of(folder), picture)
+    save_comparison(outcome_of(folder), picture)
     assert picture.read_bytes().startswith(begins)
     assert b"var(--" not in picture.read_bytes()
 

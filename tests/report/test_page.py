@@ -6,6 +6,7 @@ import base64
 import json
 import random
 import re
+import tarfile
 import time
 import zlib
 from html.parser import HTMLParser
@@ -60,10 +61,10 @@ class Page(HTMLParser):
             self.text.append(data)
 
 
-def page_of(*folders: Path, language: str = "en") -> str:
+def page_of(*folders: Path, language: str = "en", against: str | None = "Baichuan-7B") -> str:
     runs = read_runs(folders)
     logged = [read_logged(run) for run in runs]
-    return build_page(runs, find_outcome(runs, "Baichuan-7B", 0.95, logged), logged, language)
+    return build_page(runs, find_outcome(runs, against, 0.95, logged), logged, language)
 
 
 def words_of(page: str) -> str:
@@ -212,15 +213,15 @@ def test_figures_of_the_page_are_those_of_the_comparison(folder: Path) -> None:
 def test_the_summary_tells_what_one_must_know(folder: Path) -> None:
     runs = read_runs([folder])
     (one,) = summaries(find_outcome(runs, "Baichuan-7B", 0.95, None))
-    assert (one.run, one.model, one.suite) == ("Baichuan-7B", "baichuan-inc/Baichuan-7B", "ceval_5shot")
+    assert (one.run, one.model, one.score.key[0]) == ("Baichuan-7B", "baichuan-inc/Baichuan-7B", "ceval_5shot")
     assert (one.split, one.shots, one.dtype, one.date) == ("test", "5", "bfloat16", "2026-11-23")
-    assert (one.line.asked, one.line.verdict, one.line.part) == (180, "not comparable", "average")
+    assert (one.score.questions, one.verdict) == ("180", "not comparable")
     assert one.reasons == ("subset: 3 of 52 subjects",)
     assert one.certificate.startswith("verified: 12 requests")
     words = words_of(page_of(folder))
     summary = words[words.index("model benchmark") :]
-    facts = "not comparable subset: 3 of 52 subjects 180 test 5 bfloat16 2026-11-23 verified"
-    assert facts in summary[: summary.index("Beside the published table")]
+    facts = "42.8 not comparable subset: 3 of 52 subjects 180 test 5 bfloat16 2026-11-23 verified"
+    assert facts in summary[: summary.index("Comparison")]
 
 
 def test_a_summary_of_several_runs_has_a_line_for_each_benchmark_of_each(tmp_path: Path) -> None:
@@ -230,19 +231,59 @@ def test_a_summary_of_several_runs_has_a_line_for_each_benchmark_of_each(tmp_pat
         )
     runs = read_runs([tmp_path / f"{number}" for number in range(8)])
     found = summaries(find_outcome(runs, None, 0.95))
-    titles = list(dict.fromkeys(one.line.title for one in found))
+    titles = list(dict.fromkeys(one.score.title for one in found))
     assert sorted(titles) == ["C-Eval", "MMLU"]
-    assert [(one.run, one.line.title) for one in found] == [
+    assert [(one.run, one.score.title) for one in found] == [
         (f"s-{number}", title) for number in range(8) for title in titles
     ]
     page = build_page(runs, find_outcome(runs, None, 0.95), [{} for _ in runs])
     assert "8 runs: s-0 to s-7" in page
 
 
-def test_chance_is_drawn_where_the_number_of_labels_is_known(folder: Path, tmp_path: Path) -> None:
-    assert "chance 25 %" in page_of(folder)
-    write_results(tmp_path / "no samples", TASKS)
-    assert "chance" not in page_of(tmp_path / "no samples")
+def test_a_partial_run_says_in_its_summary_what_it_is_not(tmp_path: Path) -> None:
+    """With and without a published row: no table is needed to know that these are not C-Eval's figures."""
+    write_results(tmp_path, {LAW: (4, 8)}, pretrained="me/own", split="val", limit=8, available=100)
+    runs = read_runs([tmp_path])
+    (one,) = summaries(find_outcome(runs, None, 0.95))
+    assert (one.verdict, one.split, one.score.questions) == ("not told from chance", "val", "8 of 100")
+    for reason in ("subset: 1 of 52 subjects", "--limit 8: 8 of 100 questions", "val split; published on test"):
+        assert reason in one.reasons
+        assert reason in words_of(page_of(tmp_path))
+
+
+def test_tasks_that_are_not_ours_stand_in_the_summary_alone(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parent.parent / "compare" / "other_tasks.tar.xz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    page = page_of(tmp_path, against=None)
+    words = words_of(page)
+    assert "letters, exact_match (flexible-extract) 50.00" in words
+    assert "Runs beside each other" in words
+    parsed = Page(page)
+    assert {a.removeprefix("#") for a in parsed.addresses} == set(parsed.ids) - {"texts", "row"}
+    assert not {"categories", "subjects", "row"} & set(parsed.ids)
+
+
+def test_checkpoints_of_one_training_stand_in_its_order(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parent.parent / "compare" / "demo_checkpoints.tar.xz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    page = page_of(*sorted(tmp_path.iterdir(), reverse=True), against=None)
+    words = words_of(page)
+    assert "8 runs: checkpoint-100 to checkpoint-800" in words
+    assert "demo over the training of demo-short/*" in words
+    data = unpack(page)
+    assert [run["name"] for run in data["runs"]] == [f"checkpoint-{step}" for step in range(100, 900, 100)]
+    right = [sum(row[4] == row[5] for row in run["rows"]) for run in data["runs"]]
+    assert [100 * count / 240 for count in right] == pytest.approx(
+        [25, 9.58, 20, 22.5, 47.5, 78.75, 100, 100], abs=0.01
+    )
+
+
+def test_a_run_set_against_another_has_its_questions_too(folder: Path, tmp_path: Path) -> None:
+    write_results(tmp_path / "second", TASKS, pretrained="me/second")
+    write_samples(tmp_path / "second", TASKS, seed=9)
+    page = page_of(tmp_path / "second", against=str(folder))
+    assert [run["name"] for run in unpack(page)["runs"]] == ["Baichuan-7B", "second"]
+    assert "second against Baichuan-7B" in words_of(page)
 
 
 def test_no_unit_stands_unexplained(folder: Path) -> None:
@@ -257,7 +298,7 @@ def test_without_samples_the_page_says_so(tmp_path: Path) -> None:
     assert "no samples were logged for 3 of its 3 tasks" in page
     assert 'id="packed-questions"' not in page
     assert 'id="answers"' not in page
-    assert "Beside the published table" in page
+    assert "Baichuan-7B against Baichuan-7B" in page
 
 
 def test_samples_of_some_tasks_only_are_shown_as_such(tmp_path: Path) -> None:
