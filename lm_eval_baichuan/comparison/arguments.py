@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..languages import LANGUAGES
+
 
 def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
@@ -17,6 +19,9 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confidence", type=_share, default=0.95, metavar="SHARE", help="of the intervals; default: %(default)s"
+    )
+    parser.add_argument(
+        "--lang", choices=list(LANGUAGES), default="en", help="language of what is read by people; default: %(default)s"
     )
     parser.add_argument(
         "--x",

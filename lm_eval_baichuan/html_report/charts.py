@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from ..comparison.tables import part_title
 from ..comparison.verdicts import Line
 from ..languages import Translator
-from ..results import AVERAGE
 from .analysis import Subject
 from .chart_layers import (
     SCHEMA,
@@ -22,16 +21,7 @@ from .chart_layers import (
 )
 from .drawing import Colours, Spec
 
-CHINESE_PARTS = {
-    AVERAGE: "平均",
-    "stem": "理工科",
-    "hard": "困难",
-    "social_science": "社会科学",
-    "social_sciences": "社会科学",
-    "humanities": "人文学科",
-    "other": "其他",
-    "china_specific": "中国特定",
-}
+CHINESE = Translator("zh")
 ROW = 22
 """Pixels of a row."""
 
@@ -207,10 +197,9 @@ def subjects_chart(
 
 def part_label(part: str, say: Translator, both: bool = False) -> str:
     """Return a category's title in the language; ``both`` puts the Chinese before the English."""
-    chinese, english = CHINESE_PARTS.get(part), part_title(part)
-    if say.language == "zh":
-        return chinese or english
-    return f"{chinese} {english}" if chinese and both else english
+    title = part_title(part)
+    chinese = CHINESE.shown(title)
+    return f"{chinese} {title}" if both and say.language == "en" and chinese != title else say.shown(title)
 
 
 def category_label(category: str, say: Translator) -> str:

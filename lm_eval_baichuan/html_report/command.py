@@ -14,7 +14,6 @@ from pathlib import Path
 from ..comparison.arguments import add_results_arguments
 from ..comparison.outcome import Outcome, find_outcome
 from ..comparison.requirements import need_report_extra
-from ..languages import LANGUAGES
 from ..model_adapters.places import try_file
 from ..results import read_logged, read_runs
 
@@ -26,9 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_results_arguments(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--lang", choices=list(LANGUAGES), default="en", help="language of the page; default: %(default)s"
     )
     parser.add_argument(
         "--png", type=_picture, metavar="FILE", help=f"also write the main chart ({', '.join(PICTURE_FORMATS)})"

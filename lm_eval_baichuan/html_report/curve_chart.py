@@ -5,15 +5,10 @@ from __future__ import annotations
 import json
 
 from ..comparison.curve import Curve
+from ..comparison.titles import unit_name
 from ..languages import Translator
 from .chart_layers import SCHEMA, WIDE, chance_layers_across
 from .drawing import Colours, Spec
-
-
-def curve_title(curve: Curve, say: Translator) -> str:
-    """Return what a curve is of."""
-    training = curve.training or say("these runs")
-    return say("{title} over the training of {training}", title=curve.title, training=training)
 
 
 def curve_chart(curve: Curve, say: Translator, colours: Colours, width: int = WIDE) -> Spec:
@@ -21,12 +16,8 @@ def curve_chart(curve: Curve, say: Translator, colours: Colours, width: int = WI
     points: list[Spec] = []
     for point in curve.points:
         ours, known = point.score.ours, point.score.ours.known
-        said = say(
-            "{unit} {position}: {value:.2f} %",
-            unit=say.shown(curve.unit),
-            position=point.position.words,
-            value=ours.value,
-        )
+        where = f"{say.shown(unit_name(curve.unit))} {point.position.words}"
+        said = say("{place}: {value:.2f} %", place=where, value=ours.value)
         interval = f" ({ours.low:.1f}–{ours.high:.1f})" if known else ""
         not_so = "; ".join(say.shown(caveat.short) for caveat in point.score.caveats)
         points.append(
@@ -50,7 +41,13 @@ def curve_chart(curve: Curve, say: Translator, colours: Colours, width: int = WI
         "labelSeparation": 8,
         "grid": False,
     }
-    x = {"field": "x", "type": "quantitative", "scale": {"zero": False}, "title": say.shown(curve.unit), "axis": axis}
+    x = {
+        "field": "x",
+        "type": "quantitative",
+        "scale": {"zero": False},
+        "title": say.shown(unit_name(curve.unit)),
+        "axis": axis,
+    }
     y = {"field": "value", "type": "quantitative", "title": say("score, %"), "scale": {"zero": False}}
     place = {"x": x, "y": y}
     return {

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from .. import __version__
 from ..comparison.chance import ABOVE, BELOW, LIKE
-from ..comparison.columns import against_table
+from ..comparison.columns import against_table, curve_title
 from ..comparison.formats import latex_table, markdown_table
 from ..comparison.outcome import Logged, Outcome
 from ..comparison.tables import pairing_tables, spread_table, unequal_certificates
@@ -22,7 +22,7 @@ from .analysis import SuiteOfRuns, suites_of_runs
 from .behaviour_charts import calibration_chart, margins_chart
 from .chart_layers import NARROW, WIDE
 from .charts import category_label, parts_chart, subjects_chart
-from .curve_chart import curve_chart, curve_title
+from .curve_chart import curve_chart
 from .drawing import PAGE, Spec, to_svg
 from .page_texts import script_texts
 from .questions import compress, pack_questions
@@ -98,8 +98,8 @@ def build_page(runs: Sequence[Run], outcome: Outcome, logged: Logged, language: 
         packed=compress(pack_questions(runs, logged, outcome.published)) if any(logged) else "",
         texts=script_texts(say),
         row=row,
-        row_markdown=markdown_table(row) if row else "",
-        row_latex=latex_table(row) if row else "",
+        row_markdown=markdown_table(row, say) if row else "",
+        row_latex=latex_table(row, say) if row else "",
         configurations=list(_configurations(runs)),
         runs=[run.name for run in runs],
         suites=suites,
@@ -158,7 +158,7 @@ def _curve_charts(outcome: Outcome, say: Translator) -> list[dict[str, Any]]:
     charts = []
     for curve in outcome.curves:
         drawn = [_svg(curve_chart(curve, say, PAGE, width)) for width in (WIDE, NARROW)]
-        charts.append({"title": curve_title(curve, say), "wide": drawn[0], "narrow": drawn[1], "links": None})
+        charts.append({"title": say.shown(curve_title(curve)), "wide": drawn[0], "narrow": drawn[1], "links": None})
     return charts
 
 

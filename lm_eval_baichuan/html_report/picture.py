@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from ..comparison.columns import curve_title
 from ..comparison.curve import Curve
 from ..comparison.outcome import Outcome
 from ..comparison.verdicts import CHANCE, Line, what_they_are_not
@@ -12,7 +13,7 @@ from ..languages import Translator
 from ..model_adapters.errors import OptionError
 from .chart_layers import SCHEMA
 from .charts import parts_chart
-from .curve_chart import curve_chart, curve_title
+from .curve_chart import curve_chart
 from .drawing import PICTURE, Spec, drawable, draws_chinese, save_picture
 
 
@@ -53,7 +54,9 @@ def _of_curve(curve: Curve, say: Translator) -> Spec:
     not_so = dict.fromkeys(
         f"{point.position.words}: {say.shown(caveat.short)}" for point in curve.points for caveat in point.score.caveats
     )
-    return _titled(curve_chart(curve, say, PICTURE), drawable(curve_title(curve, say)), list(map(drawable, not_so)))
+    return _titled(
+        curve_chart(curve, say, PICTURE), drawable(say.shown(curve_title(curve))), list(map(drawable, not_so))
+    )
 
 
 def _titled(chart: Spec, title: str, subtitle: list[str]) -> Spec:

@@ -1,6 +1,6 @@
 """What the commands and the page say, in each language."""
 
 from .sentences import Sentence, joined, say
-from .translate import LANGUAGES, Translator, translator
+from .translate import ENGLISH, LANGUAGES, Translator, catalogue
 
-__all__ = ["LANGUAGES", "Sentence", "Translator", "joined", "say", "translator"]
+__all__ = ["ENGLISH", "LANGUAGES", "Sentence", "Translator", "catalogue", "joined", "say"]

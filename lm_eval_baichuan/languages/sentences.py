@@ -22,6 +22,10 @@ class Sentence(str):
         sentence.values = values
         return sentence
 
+    def __copy__(self) -> Sentence:
+        """Nothing in a sentence changes."""
+        return self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Sentence:
         """Nothing in a sentence changes."""
         return self
@@ -47,6 +51,10 @@ class Joined(Sentence):
     __slots__ = ("parts",)
 
     parts: tuple[str, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the parts along."""
+        return (joined, (self.form, self.parts))
 
 
 def joined(separator: str, parts: Iterable[str]) -> Joined:
