@@ -117,6 +117,21 @@ def test_compare_speaks_chinese(folder: Path, form: str, capsys: pytest.CaptureF
             assert english not in shown
 
 
+def test_no_figure_is_cut_in_a_terminal_of_eighty_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for step, right in ((100, 10), (200, 30), (300, 20)):
+        folder, tasks = tmp_path / f"{step}", {LAW: (right, 40)}
+        write_results(folder, tasks, pretrained=f"mine/step{step}", available=100, limit=40)
+        write_samples(folder, tasks, seed=step)
+    assert cli.main(["compare", str(tmp_path), "--lang", "zh"]) == 0
+    shown = capsys.readouterr().out
+    for figure in ("25.00 [a,b,c]", "75.00", "+50.00", "-25.00", "有差异", "40/100"):
+        assert figure in shown
+    assert "…" not in shown
+
+
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_what_programs_read_is_the_same_in_every_language(
     folder: Path, form: str, capsys: pytest.CaptureFixture[str]

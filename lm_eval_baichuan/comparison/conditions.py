@@ -86,7 +86,7 @@ def _questions(
             text = say("{what} of {task} are not the published ones, by their fingerprints", what=what, task=task)
             short = say("{what} not the published ones", what=what)
             yield blocks(text, "other questions", short=short, topic="fingerprints")
-    splits = sorted({str(r.split or NOT_RECORDED) for r in results})
+    splits = sorted({r.split or NOT_RECORDED for r in results})
     published = figure.split if figure else benchmark.split
     if published is None:
         if figure:
@@ -200,15 +200,20 @@ def _precision(results: Sequence[TaskResult], row: PublishedModel | None) -> Ite
                 quantization=row.quantization,
             )
         )
-    dtypes = sorted({str(r.file.config.get("model_dtype") or NOT_RECORDED).removeprefix("torch.") for r in results})
+    dtypes = sorted({_dtype(result) for result in results})
     if len(dtypes) > 1:
         yield blocks(
-            say("dtype differs from task to task: {dtypes}", dtypes=", ".join(dtypes)),
+            say("dtype differs from task to task: {dtypes}", dtypes=joined(", ", dtypes)),
             short=say("dtype differs from task to task"),
         )
     else:
         text = say("dtype {dtype}", dtype=dtypes[0])
         yield note(joined("; ", (text, say("the published one is not recorded"))) if row else text)
+
+
+def _dtype(result: TaskResult) -> str:
+    recorded = result.file.config.get("model_dtype")
+    return str(recorded).removeprefix("torch.") if recorded else NOT_RECORDED
 
 
 def _quantization(result: TaskResult) -> list[str]:

@@ -167,6 +167,19 @@ def _own_marks(tasks: Sequence[str], logged: Mapping[str, Sequence[Answer]]) -> 
     return marks or None
 
 
+FACTS = {
+    "chat template": say("chat template"),
+    "check": say("check"),
+    "dtype": say("dtype"),
+    "questions": say("questions"),
+    "shots": say("shots"),
+    "system instruction": say("system instruction"),
+    "task version": say("task version"),
+    "tasks": say("tasks"),
+}
+"""What facts are called where they are said."""
+
+
 def unlike(facts: Mapping[str, Mapping[str, str]], run: str) -> list[Condition]:
     """Return in what a run's figure came about otherwise than the same figure of the runs beside it.
 
@@ -178,8 +191,9 @@ def unlike(facts: Mapping[str, Mapping[str, str]], run: str) -> list[Condition]:
     for name, own in facts[run].items():
         others = sorted({theirs[name] for theirs in facts.values() if theirs.get(name, own) != own})
         if others:
-            text = say("{fact} {own}; beside it {others}", fact=name, own=own, others=joined(" and ", others))
-            found.append(note(text, "", short=say("{fact} {own}", fact=name, own=own), topic=f"unlike {name}"))
+            fact = FACTS.get(name, name)
+            text = say("{fact} {own}; beside it {others}", fact=fact, own=own, others=joined(" and ", others))
+            found.append(note(text, "", short=say("{fact} {own}", fact=fact, own=own), topic=f"unlike {name}"))
     return found
 
 

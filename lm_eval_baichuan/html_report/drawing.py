@@ -34,6 +34,9 @@ PAGE = {role: f"var(--{role})" for role in PICTURE}
 FONT = "DejaVu Sans, Verdana, sans-serif"
 """A wide one, so that texts keep their places in the font of whoever reads the page, which they are shown in."""
 
+PICTURE_FONT = f"Noto Sans CJK SC, Source Han Sans SC, PingFang SC, Microsoft YaHei, {FONT}"
+"""One that has Chinese too, first of all one without serifs."""
+
 Colours = Mapping[str, str]
 Spec = dict[str, Any]
 
@@ -48,7 +51,7 @@ def theme(colours: Colours) -> Spec:
     text = {"labelColor": colours["ink"], "titleColor": colours["ink"], "labelFontSize": 12, "titleFontSize": 12}
     return {
         "background": None if colours is PAGE else colours["paper"],
-        "font": FONT,
+        "font": FONT if colours is PAGE else PICTURE_FONT,
         "view": {"stroke": None},
         "title": {
             "color": colours["ink"],

@@ -98,7 +98,7 @@ def _joined(one: Certificate, other: Certificate) -> Certificate:
 def read_certificate(file: ResultsFile) -> Certificate:
     """Read the certificate of one results file."""
     if not file.facts:
-        return Certificate(None, reason=f"--model {file.config['model']} makes none")
+        return Certificate(None, reason=say("--model {model} makes none", model=file.config["model"]))
     recorded = file.facts.get("verified")
     if recorded is None:
         return Certificate(None, reason=OLDER)
@@ -107,7 +107,7 @@ def read_certificate(file: ResultsFile) -> Certificate:
     generation = recorded.get("generation")
     # A run that only generated has nothing of scores; one that ran out of memory may have them and a reason.
     scores = _check(recorded, "requests") if "requests" in recorded else None
-    reason = recorded.get("scores") or ("" if scores else "nothing was scored")
+    reason = recorded.get("scores") or ("" if scores else say("nothing was scored"))
     return Certificate(scores, _check(generation, "steps") if generation else None, reason)
 
 
