@@ -338,12 +338,16 @@ def test_a_desktop_is_used_in_its_full_width(opened: Any) -> None:
 
 def test_paper_has_all_that_is_folded_and_no_buttons(opened: Any) -> None:
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    paper = {"width": 720, "height": 1020, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", paper)
     try:
         opened.execute_script("dispatchEvent(new Event('beforeprint'))")
         assert not shown(opened, ".filters, .pages, nav")
         assert shown(opened, "table.confusion")
         assert opened.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert opened.execute_script("return document.documentElement.scrollWidth") <= 720
     finally:
+        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
 
 
