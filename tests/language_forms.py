@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 
 import lm_eval_baichuan
+from lm_eval_baichuan.published import load_published
 
 PACKAGE = Path(lm_eval_baichuan.__file__).parent
 TEMPLATE = PACKAGE / "html_report" / "template" / "page.html.j2"
@@ -19,6 +20,7 @@ SAYING = ("say", "joined")
 def forms() -> dict[str, str]:
     """Return every form, with where it stands."""
     found = dict(_forms_of_template())
+    found |= {b.protocol: "figures.json" for b in load_published().benchmarks.values()}
     for folder in ("comparison", "html_report", "languages", "results"):
         for file in sorted((PACKAGE / folder).glob("*.py")):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
