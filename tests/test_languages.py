@@ -108,7 +108,7 @@ NAMES = re.compile(
 def test_compare_speaks_chinese(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", str(folder), "--lang", "zh", "--format", form]) == 0
     shown = capsys.readouterr().out
-    assert "--limit 60：400 题中的 120 题" in shown.replace("\n", "")
+    assert "limit 60：400 题中的 120 题" in shown.replace("\n", "")
     assert "val 划分；公布值在 test 上" in shown.replace("\n", "")
     if form != "latex":
         assert "不可比" in shown

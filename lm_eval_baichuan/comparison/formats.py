@@ -29,26 +29,29 @@ def to_terminal(outcome: Outcome, say: Translator = ENGLISH, width: int | None =
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    def shown(text: str) -> str:
+        return printable(say.shown(text))
+
     console = Console(width=width)
     with console.capture() as captured:
         for table in (part for whole in outcome.tables(SHOWN_CHANGES) for part in fitting(whole, console.width)):
-            drawn = RichTable(title=Text(printable(say.shown(table.title))), title_justify="left", box=SIMPLE_HEAD, padding=0)
+            drawn = RichTable(title=Text(shown(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
             marked = any(isinstance(cell, Marked) and cell.marks for row in table.rows for cell in row)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
-                    Text(printable(say.shown(header))),
+                    Text(shown(header)),
                     justify="right" if numeric else "left",
                     no_wrap=(numeric and not table.wide) or cut or not header or (header == "verdict" and not marked),
                     min_width=_narrowest(table, number) if number == 0 or table.wide else None,
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:
-                drawn.add_row(*(Text(printable(say.shown(cell)), style=_style(cell)) for cell in row))
+                drawn.add_row(*(Text(shown(cell), style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Padding(Text(printable(say.shown(footnote)), style="dim"), (0, 0, 0, 2), expand=False))
+                console.print(Padding(Text(shown(footnote), style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     return captured.get()
 

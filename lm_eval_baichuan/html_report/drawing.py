@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..printable import printable
+
 RUNS = 8
 """As many runs have a colour and a shape of their own; more begin anew."""
 STAR = "M0.00,-1.15L0.28,-0.39L1.09,-0.36L0.46,0.15L0.68,0.93L0.00,0.48L-0.68,0.93L-0.46,0.15L-1.09,-0.36L-0.28,-0.39Z"
@@ -34,6 +36,8 @@ PAGE = {role: f"var(--{role})" for role in PICTURE}
 FONT = "DejaVu Sans, Verdana, sans-serif"
 """A wide one, so that texts keep their places in the font of whoever reads the page, which they are shown in."""
 
+LONGEST = 80
+"""The most characters of a name in a picture: a longer one would leave no place for the chart."""
 PICTURE_FONT = f"Noto Sans CJK SC, Source Han Sans SC, PingFang SC, Microsoft YaHei, {FONT}"
 """One that has Chinese too, first of all one without serifs."""
 
@@ -78,14 +82,14 @@ def to_svg(spec: Spec) -> str:
     """Return a chart for the page: its texts are text, and its colours the page's variables."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(spec, config=theme(PAGE)))
+    return str(vl_convert.vegalite_to_svg(_printable(spec), config=theme(PAGE)))
 
 
 def save_picture(spec: Spec, path: Path) -> None:
     """Write a chart as a picture, in the format of the path's ending."""
     import vl_convert
 
-    config = theme(PICTURE)
+    spec, config = _printable(spec), theme(PICTURE)
     kind = path.suffix.lower()
     if kind == ".svg":
         path.write_text(vl_convert.vegalite_to_svg(spec, config=config), encoding="utf-8")
@@ -93,6 +97,15 @@ def save_picture(spec: Spec, path: Path) -> None:
         path.write_bytes(vl_convert.vegalite_to_pdf(spec, config=config))
     else:
         path.write_bytes(vl_convert.vegalite_to_png(spec, config=config, scale=2))
+
+
+def _printable(spec: Any) -> Any:
+    """A specification whose texts, names from files among them, command nothing and can be written as UTF-8."""
+    if isinstance(spec, str):
+        return printable(spec)
+    if isinstance(spec, dict):
+        return {key: _printable(value) for key, value in spec.items()}
+    return [_printable(each) for each in spec] if isinstance(spec, list | tuple) else spec
 
 
 @functools.cache
@@ -103,6 +116,7 @@ def draws_chinese() -> bool:
 
 def drawable(text: str) -> str:
     """Return a text as the fonts here can draw it: Chinese kept where there is a font, else written as escapes."""
+    text = printable(text) if len(text) <= LONGEST else f"{printable(text[:LONGEST])}…"
     return text if draws_chinese() else text.encode("ascii", "backslashreplace").decode("ascii")
 
 

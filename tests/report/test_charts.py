@@ -83,6 +83,16 @@ def test_a_mark_tells_its_values_and_hostile_names_stay_text(folder: Path) -> No
     assert any(text.startswith("published: Baichuan-7B") for text in said)
 
 
+def test_names_that_are_no_text_are_drawn_as_escapes(folder: Path) -> None:
+    import dataclasses
+
+    hostile = [dataclasses.replace(line, run="\x1b[31m half \ud83d $x^$ " + "x" * 500) for line in ceval(folder)]
+    for width in (WIDE, NARROW):
+        svg = drawing.to_svg(charts.parts_chart(hostile, None, ENGLISH, drawing.PAGE, width))
+        assert "\\u001b[31m half \\ud83d $x^$ xxx" in svg
+        assert "\x1b" not in svg
+
+
 def spec_of_subjects(folder: Path, width: int) -> dict[str, Any]:
     suite = find_suite("ceval_5shot_law")
     assert suite is not None

@@ -91,7 +91,7 @@ function item(one, data) {
 
 /* A cell of a spreadsheet that begins like this would be run as a formula. */
 const cell = (value) => {
-  const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
+  const text = typeof value === "string" && /^[\t\r ]*[=+\-@]/.test(value) ? `'${value}` : String(value);
   return `"${text.replaceAll('"', '""')}"`;
 };
 
