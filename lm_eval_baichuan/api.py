@@ -185,12 +185,18 @@ def compare(
     from .results import read_runs
 
     need_report_extra("scipy", "tabulate")
-    against, places = None if against is None else str(against), None if x is None else [str(place) for place in x]
-    return Compared(find_outcome(read_runs(_paths(paths)), against, _share(confidence), x=places))
+    row, places = _against_and_places(against, x)
+    return Compared(find_outcome(read_runs(_paths(paths)), row, _share(confidence), x=places))
 
 
 def report(
-    paths: Paths, file: str | Path = "report.html", *, against: str | None = None, confidence: float = 0.95
+    paths: Paths,
+    file: str | Path = "report.html",
+    *,
+    against: str | Path | None = None,
+    confidence: float = 0.95,
+    x: Sequence[float | str] | None = None,
+    lang: Literal["en", "zh"] = "en",
 ) -> Compared:
     """Writes the comparison as one HTML page that opens offline, with charts, answers and all logged questions.
 
@@ -199,19 +205,26 @@ def report(
         file: The page to write.
         against: As for `compare`.
         confidence: As for `compare`.
+        x: As for `compare`.
+        lang: The language of the page.
 
     Returns:
         What `compare` returns for these results, with what only logged samples tell (such as ties).
 
     Raises:
         MissingExtraError: The extra ``report`` is not installed.
-        PublishedError: No published row is called `against`.
+        OptionError: `x` does not fit the runs, or `lang` is none of the languages.
+        PublishedError: No published row is called `against`, and no results are there.
         ResultsError: A path holds no results, or some that cannot be read.
     """
     from .comparison.shown import Compared
     from .html_report.command import write_report
+    from .languages import LANGUAGES
 
-    return Compared(write_report(_paths(paths), Path(file).expanduser(), against, _share(confidence)))
+    if lang not in LANGUAGES:
+        raise OptionError(f"lang is {lang!r}; expected {' or '.join(LANGUAGES)}.")
+    row, places = _against_and_places(against, x)
+    return Compared(write_report(_paths(paths), Path(file).expanduser(), row, _share(confidence), lang, places))
 
 
 def _config(name: str, hub: dict[str, Any]) -> Any:
@@ -277,6 +290,13 @@ def _stated_length(model: Any) -> int | None:
     config = model.config.get_text_config(decoder=True)
     length = getattr(config, "max_position_embeddings", None) or getattr(config, "model_max_length", None)
     return int(length) if length else None
+
+
+def _against_and_places(
+    against: str | Path | None, x: Sequence[float | str] | None
+) -> tuple[str | None, list[str] | None]:
+    """What `find_outcome` takes: both as the command line has them."""
+    return None if against is None else str(against), None if x is None else [str(place) for place in x]
 
 
 def _paths(paths: Paths) -> list[Path]:

@@ -207,6 +207,13 @@ def test_the_report_is_written_and_shows_the_same(tmp_path: Path) -> None:
     assert callable(lm_eval_baichuan.report)
 
 
+def test_the_report_speaks_the_language_asked_for(tmp_path: Path) -> None:
+    report(RUN, tmp_path / "page.html", lang="zh")
+    assert '<html lang="zh">' in (tmp_path / "page.html").read_text("utf-8")
+    with pytest.raises(OptionError, match="lang is 'fr'; expected en or zh"):
+        report(RUN, tmp_path / "page.html", lang="fr")  # type: ignore[arg-type]
+
+
 def test_results_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no such file"):
         compare(tmp_path / "nothing")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..languages import LANGUAGES
+
 
 def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
@@ -17,6 +19,16 @@ def add_results_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--confidence", type=_share, default=0.95, metavar="SHARE", help="of the intervals; default: %(default)s"
+    )
+    parser.add_argument(
+        "--lang", choices=list(LANGUAGES), default="en", help="language of what is read by people; default: %(default)s"
+    )
+    parser.add_argument(
+        "--x",
+        type=lambda text: text.split(","),
+        metavar="X,…",
+        help="where each run's checkpoint stands in its training, such as 500,1000,1500 or 220B,1.2T; default: read "
+        "from names such as checkpoint-500",
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..languages import say
 from .intervals import Interval
 
 OPTIONS = 4
 """Of every question of this package's tasks."""
 
-ABOVE = "above chance"
-LIKE = "not told from chance"
-BELOW = "below chance"
+ABOVE = say("above chance")
+LIKE = say("not told from chance")
+BELOW = say("below chance")
 
 
 def chance_of(options: Sequence[int]) -> float | None:

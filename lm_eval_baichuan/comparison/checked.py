@@ -6,6 +6,7 @@ import functools
 import operator
 from collections.abc import Mapping, Sequence
 
+from ..languages import joined, say
 from ..results import Certificate
 
 SEVERAL = 3
@@ -19,7 +20,13 @@ def certificate_words(found: Found, tasks: int) -> str:
     """Return what was checked before some tasks were scored, or that nothing was."""
     if len(found) == 1:
         return found[0][0].words
-    return "; ".join(f"{number} of {tasks} tasks {own.words}" for own, number in found)
+    return joined(
+        "; ",
+        (
+            say("{number} of {tasks} tasks {words}", number=number, tasks=tasks, words=own.words)
+            for own, number in found
+        ),
+    )
 
 
 def alike(certificates: Sequence[Found]) -> Certificate | None:
@@ -43,5 +50,8 @@ def unequal(certificates: Mapping[str, Found]) -> str | None:
         kinds.setdefault(tuple(sorted({certificate.kind for certificate, _ in found})), []).append(name)
     if len(kinds) < 2:
         return None
-    said = "; ".join(f"{', '.join(names)}: {' and '.join(kind)}" for kind, names in kinds.items())
-    return f"These runs were not checked alike, so a difference between their scores may lie in how they scored. {said}"
+    said = (joined(": ", (", ".join(names), joined(" and ", kind))) for kind, names in kinds.items())
+    return say(
+        "These runs were not checked alike, so a difference between their scores may lie in how they scored. {said}",
+        said=joined("; ", said),
+    )

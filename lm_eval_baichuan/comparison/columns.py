@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..languages import joined, say
 from .baseline import Against
 from .chance import BELOW, LIKE
 from .condition import Condition, note
@@ -11,6 +12,7 @@ from .curve import Curve
 from .differences import Difference
 from .scores import Score
 from .table import INDENT, NOTHING, Marks, Table
+from .titles import unit_name
 
 
 def scores_table(title: str, scores: Sequence[Score], confidence: float, also: Sequence[str] = ()) -> Table:
@@ -37,8 +39,8 @@ def scores_table(title: str, scores: Sequence[Score], confidence: float, also: S
                 *(chance[1:] if with_chance else ()),
             )
         )
-    headers: tuple[str, ...] = ("benchmark", "ours", f"{100 * confidence:g} % CI")
-    headers += ("chance", "n", "against chance") if with_chance else ("n",)
+    headers: tuple[str, ...] = (say("benchmark"), say("ours"), say("{share:g} % CI", share=100 * confidence))
+    headers += (say("chance"), "n", say("against chance")) if with_chance else ("n",)
     return Table(title, headers, tuple(rows), (*marks.footnotes, *also))
 
 
@@ -65,11 +67,11 @@ def columns_table(of_runs: Sequence[Sequence[Score]], confidence: float, also: S
         chances = {s.chance for n in names if (s := found.get((n, key))) and s.chance is not None}
         cells.append(" / ".join(f"{chance:.4g}" for chance in sorted(chances)) or NOTHING)
         rows.append((_title(row), *cells))
-    headers = ("benchmark", *names, "chance")
+    headers = (say("benchmark"), *names, say("chance"))
     if all(cells[-1] == NOTHING for cells in rows):
         headers, rows = headers[:-1], [cells[:-1] for cells in rows]
-    of = f"± is half of the {100 * confidence:g} % interval; a dash: not asked"
-    return Table("Runs beside each other", headers, tuple(rows), (of, *marks.footnotes, *also), wide=True)
+    of = say("± is half of the {share:g} % interval; a dash: not asked", share=100 * confidence)
+    return Table(say("Runs beside each other"), headers, tuple(rows), (of, *marks.footnotes, *also), wide=True)
 
 
 def curve_table(curve: Curve, confidence: float) -> Table:
@@ -79,7 +81,7 @@ def curve_table(curve: Curve, confidence: float) -> Table:
     rows = []
     for point in curve.points:
         score, change = point.score, point.change
-        place = "best" if point is curve.best else "like best" if point in curve.like_best else ""
+        place = say("best") if point is curve.best else say("like best") if point in curve.like_best else ""
         rows.append(
             (
                 point.position.words,
@@ -92,10 +94,11 @@ def curve_table(curve: Curve, confidence: float) -> Table:
                 place,
             )
         )
-    headers: tuple[str, ...] = (curve.unit, "score", f"{100 * confidence:g} % CI", "change")
-    headers += ("gained", "lost", "p") if paired else ()
-    headers += ("verdict", "n", "")
-    return Table(f"{curve.title} over the training of {curve.training or 'these runs'}", headers, tuple(rows),
+    headers: tuple[str, ...] = (unit_name(curve.unit), say("score"), say("{share:g} % CI", share=100 * confidence))
+    headers += (say("change"),)
+    headers += (say("gained"), say("lost"), "p") if paired else ()
+    headers += (say("verdict"), "n", "")
+    return Table(curve_title(curve), headers, tuple(rows),
                  (*_said_of(curve, paired), *marks.footnotes))  # fmt: skip
 
 
@@ -117,25 +120,37 @@ def against_table(against: Against) -> Table:
                 second.questions,
             )
         )
-    headers: tuple[str, ...] = ("benchmark", "ours", "against", "diff.")
-    headers += ("gained", "lost", "p") if paired else ()
-    headers += ("verdict", "n")
+    headers: tuple[str, ...] = (say("benchmark"), say("ours"), say("against"), say("diff."))
+    headers += (say("gained"), say("lost"), "p") if paired else ()
+    headers += (say("verdict"), "n")
     said = [PAIRED if paired else UNPAIRED, *_paired_on(against.differences)]
-    return Table(f"{against.run} against {against.baseline}", headers, tuple(rows), (*said, *marks.footnotes))
+    return Table(
+        say("{run} against {other}", run=against.run, other=against.baseline),
+        headers,
+        tuple(rows),
+        (*said, *marks.footnotes),
+    )
 
 
-PAIRED = (
+PAIRED = say(
     "gained, lost: questions that only the later, only the earlier of the two has right; p: McNemar's exact test over "
     "these questions, whatever the score is averaged over"
 )
-UNPAIRED = "no samples of the same questions were logged, so a difference is told by the two intervals alone"
+UNPAIRED = say("no samples of the same questions were logged, so a difference is told by the two intervals alone")
+
+
+def curve_title(curve: Curve) -> str:
+    """Return what a curve is of."""
+    training = curve.training or say("these runs")
+    return say("{title} over the training of {training}", title=curve.title, training=training)
 
 
 def _said_of(curve: Curve, paired: bool) -> list[str]:
     best = curve.best
-    said = [f"best: {best.position.words} ({best.score.ours.value:.2f}); the best of several is partly luck"]
+    where = {"position": best.position.words, "value": best.score.ours.value}
+    said: list[str] = [say("best: {position} ({value:.2f}); the best of several is partly luck", **where)]
     if like := [point.position.words for point in curve.like_best]:
-        said.append(f"not told apart from it: {', '.join(like)}")
+        said.append(say("not told apart from it: {positions}", positions=", ".join(like)))
     said.append(PAIRED if paired else UNPAIRED)
     return [*said, *_paired_on([point.change for point in curve.points if point.change], curve)]
 
@@ -144,7 +159,11 @@ def _paired_on(differences: Sequence[Difference], curve: Curve | None = None) ->
     """Say where fewer questions were paired than asked: of a partial run, or where samples are missing."""
     places = {point.score.run: point.position.words for point in curve.points} if curve else {}
     return [
-        f"{places.get(found.second.run, found.second.title)}: paired on the {found.flips.of} questions that both logged"
+        say(
+            "{place}: paired on the {questions} questions that both logged",
+            place=places.get(found.second.run, found.second.title),
+            questions=found.flips.of,
+        )
         for found in differences
         if found.flips and {found.flips.of} != {found.first.asked, found.second.asked}
     ]
@@ -165,7 +184,10 @@ def _with_chance(score: Score) -> tuple[Condition, ...]:
     """What a figure is not, and that it is not above chance, for tables without a column that says so."""
     if score.verdict not in (LIKE, BELOW):
         return score.caveats
-    return (*score.caveats, note(f"{score.verdict} ({score.chance:.4g} %)", short=score.verdict))
+    return (
+        *score.caveats,
+        note(say("{verdict} ({chance:.4g} %)", verdict=score.verdict, chance=score.chance), short=score.verdict),
+    )
 
 
 def score_group(score: Score) -> str:
@@ -179,7 +201,7 @@ def bounds(score: Score) -> str:
 
 
 def _title(score: Score) -> str:
-    return f"{INDENT}{score.title}" if score.below else score.title
+    return joined("", (INDENT, score.title)) if score.below else score.title
 
 
 def _insert(rows: dict[tuple[str, ...], Score], scores: Sequence[Score]) -> None:

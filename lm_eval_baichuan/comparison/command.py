@@ -17,6 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..languages import Translator
 from ..model_adapters.places import try_file
 from ..results import AVERAGE, read_runs
 from .arguments import add_results_arguments
@@ -25,20 +26,16 @@ from .outcome import Outcome, find_outcome
 from .requirements import need_report_extra
 from .verdicts import DIFFERS, WITHIN
 
-FORMATS = {"table": to_terminal, "markdown": to_markdown, "latex": to_latex, "csv": to_csv, "json": to_json}
+READ = {"table": to_terminal, "markdown": to_markdown, "latex": to_latex}
+DATA = {"csv": to_csv, "json": to_json}
+"""For programs: the same in every language."""
+FORMATS = {**READ, **DATA}
 OUTSIDE, NOT_JUDGED = 1, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     add_results_arguments(parser)
-    parser.add_argument(
-        "--x",
-        type=lambda text: text.split(","),
-        metavar="X,…",
-        help="where each run's checkpoint stands in its training, such as 500,1000,1500 or 220B,1.2T; default: read "
-        "from names such as checkpoint-500",
-    )
     parser.add_argument("--format", choices=list(FORMATS), default="table", help="default: %(default)s")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write to FILE instead of the terminal")
     parser.add_argument(
@@ -52,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         try_file(args.output, "-o")
     outcome = find_outcome(read_runs(args.results), args.against, args.confidence, x=args.x)
-    text = FORMATS[args.format](outcome)
+    data = DATA.get(args.format)
+    text = data(outcome) if data else READ[args.format](outcome, Translator(args.lang))
     if args.output:
         args.output.write_text(text, encoding="utf-8")
     else:

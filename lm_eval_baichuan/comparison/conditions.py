@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from ..languages import joined, say
 from ..published import Benchmark, Figure, PublishedModel
 from ..results import Part, Suite, TaskResult, Ties, certificates, unpublished_questions
 from .checked import certificate_words
@@ -16,7 +17,7 @@ from .prompt_lengths import prompt_lengths
 
 QUANTIZING = ("load_in_8bit", "load_in_4bit", "torchao", "gptqmodel", "autogptq", "gguf_file", "quantization_config")
 OFF = ("", "false", "none", "0")
-NOT_RECORDED = "not recorded"
+NOT_RECORDED = say("not recorded")
 
 
 def conditions(
@@ -44,7 +45,7 @@ def conditions(
 def no_measurement(ties: Ties) -> Iterator[Condition]:
     """Return that a figure is no measurement, where the labels of too many questions are exactly alike."""
     if ties.degenerate:
-        yield note(f"no measurement: {ties.words}", "", short="no measurement (ties)")
+        yield note(joined(": ", (say("no measurement"), ties.words)), "", short=say("no measurement (ties)"))
 
 
 def own_benchmark(suite: Suite, results: Sequence[TaskResult]) -> Benchmark:
@@ -69,67 +70,81 @@ def _questions(
 ) -> Iterator[Condition]:
     """Which questions were asked."""
     if len(results) < len(part.tasks):
-        number = f"{len(results)} of {len(part.tasks)} subjects"
-        yield blocks(f"subset: {number}", f"subset: {[r.task for r in results]}", short=number, topic="subset")
+        number = say("{some} of {all} subjects", some=len(results), all=len(part.tasks))
+        text = say("subset: {number}", number=number)
+        yield blocks(text, f"subset: {[r.task for r in results]}", short=number, topic="subset")
     yield from _counts(results)
     yield from _draws(results)
     if any(r.metadata.get("own_data") for r in results):
-        yield blocks("own data (own_data) instead of the published set", short="own data")
+        yield blocks(say("own data (own_data) instead of the published set"), short=say("own data"))
     else:
         changed = [(result.task, what) for result in results if (what := unpublished_questions(result))]
         if changed:
             task, what = changed[0]
-            others = f" and {len(changed) - 1} more tasks" if len(changed) > 1 else ""
-            text = f"{what} of {task}{others} are not the published ones, by their fingerprints"
-            yield blocks(text, "other questions", short=f"{what} not the published ones", topic="fingerprints")
-    splits = sorted({str(r.split or NOT_RECORDED) for r in results})
+            if len(changed) > 1:
+                task = say("{task} and {others} more tasks", task=task, others=len(changed) - 1)
+            text = say("{what} of {task} are not the published ones, by their fingerprints", what=what, task=task)
+            short = say("{what} not the published ones", what=what)
+            yield blocks(text, "other questions", short=short, topic="fingerprints")
+    splits = sorted({r.split or NOT_RECORDED for r in results})
     published = figure.split if figure else benchmark.split
     if published is None:
         if figure:
-            yield note("which questions the published figure is over was never published")
+            yield note(say("which questions the published figure is over was never published"))
     elif splits != [published]:
-        yield blocks(f"{' and '.join(splits)} split; published on {published}")
+        yield blocks(
+            say("{splits} split; published on {published}", splits=joined(" and ", splits), published=published),
+            short=say("{splits} split", splits=joined(" and ", splits)),
+        )
     elif published != benchmark.split:
         # The published row is on it as well, but its column in a table is headed by the benchmark alone.
-        yield note(f"{published} split, as published; most rows are on {benchmark.split}", short=f"{published} split")
+        yield note(
+            say("{split} split, as published; most rows are on {most}", split=published, most=benchmark.split),
+            short=say("{splits} split", splits=published),
+        )
 
 
 def _counts(results: Sequence[TaskResult]) -> Iterator[Condition]:
     """How many of the questions were asked."""
     asked, available = sum(r.asked for r in results), sum(r.available for r in results)
     limits = {f"{r.file.config['limit']:g}" for r in results if isinstance(r.file.config.get("limit"), int | float)}
-    chosen = f"--limit {', '.join(sorted(limits))}" if limits else "chosen samples"
+    chosen = f"--limit {', '.join(sorted(limits))}" if limits else say("chosen samples")
     if asked != available:
-        text = f"{chosen}: {asked} of {available} questions"
+        text = say("{chosen}: {asked} of {available} questions", chosen=chosen, asked=asked, available=available)
         yield blocks(text, short=text, topic=chosen)
 
 
 def _draws(results: Sequence[TaskResult]) -> Iterator[Condition]:
     """What was drawn by seeds."""
     for seed in sorted({r.draws.shots_seed for r in results if r.draws.shots_seed is not None}):
-        yield blocks(f"shots_seed={seed}: shots in a drawn order, not the task's own", "shots in a drawn order")
+        text = say("shots_seed={seed}: shots in a drawn order, not the task's own", seed=seed)
+        yield blocks(text, "shots in a drawn order", short=f"shots_seed={seed}")
     for seed in sorted({r.draws.split_seed for r in results if r.draws.split_seed is not None}):
-        yield blocks(f"split_seed={seed}: other shots and questions than the task's own split", "another split")
+        text = say("split_seed={seed}: other shots and questions than the task's own split", seed=seed)
+        yield blocks(text, "another split", short=f"split_seed={seed}")
 
 
 def _prompts(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel | None) -> Iterator[Condition]:
     """How the questions were put."""
     shots = sorted({NOT_RECORDED if r.shots is None else str(r.shots) for r in results})
     if shots != [str(benchmark.shots)]:
-        of = "published with" if benchmark.protocol else "the tasks have"
-        said = " and ".join(f"{number} shots" if number != NOT_RECORDED else f"shots {number}" for number in shots)
-        yield blocks(f"{said}; {of} {benchmark.shots}")
+        of = say("published with") if benchmark.protocol else say("the tasks have")
+        unknown = say("shots not recorded")
+        said = joined(" and ", (say("{n} shots", n=n) if n != NOT_RECORDED else unknown for n in shots))
+        yield blocks(say("{said}; {of} {shots}", said=said, of=of, shots=benchmark.shots), short=said)
     if any(r.file.data.get("chat_template") for r in results):
         if row is None or row.kind == "chat":
-            yield note("chat template applied; no recipe was published for chat models", short="chat template")
+            yield note(
+                say("chat template applied; no recipe was published for chat models"), short=say("chat template")
+            )
         else:
-            yield blocks("chat template applied; published without", short="chat template")
+            yield blocks(say("chat template applied; published without"), short=say("chat template"))
     if any(r.file.data.get("system_instruction") for r in results):
-        yield blocks("a system instruction was added", short="system instruction")
+        yield blocks(say("a system instruction was added"), short=say("system instruction"))
     yield from prompt_lengths(results, benchmark, row)
     # Until 0.2, lm-eval looked answers up before the model saw their requests.
     if any(r.file.config.get("use_cache") and "remembered_answers" not in r.file.facts for r in results):
-        yield note("what is recorded of the run leaves out answers that came from --use_cache")
+        yield note(say("what is recorded of the run leaves out answers that came from --use_cache"))
 
 
 def _label_tokens(results: Sequence[TaskResult], benchmark: Benchmark) -> Iterator[Condition]:
@@ -139,11 +154,12 @@ def _label_tokens(results: Sequence[TaskResult], benchmark: Benchmark) -> Iterat
     used = {_encoding(result) for result in results}
     other = sorted(encoding for encoding in used if encoding != benchmark.label_tokens)
     if other:
-        of = "published" if benchmark.protocol else "the tasks have"
-        named = " and ".join(encoding.partition(" (")[0] for encoding in other)
+        named = joined(" and ", (_short(encoding) for encoding in other))
+        of = say("published") if benchmark.protocol else say("the tasks have")
+        tokens = {"tokens": joined(" and ", other), "of": of, "own": benchmark.label_tokens}
         yield blocks(
-            f"label tokens: {' and '.join(other)}; {of} {benchmark.label_tokens}",
-            short=f"label tokens {named}",
+            say("label tokens: {tokens}; {of} {own}", **tokens),
+            short=say("label tokens {named}", named=named),
             topic="label tokens",
         )
 
@@ -156,26 +172,48 @@ def _encoding(result: TaskResult) -> str:
         return "+".join(used)
     if result.file.facts:
         return NOT_RECORDED
-    return f"joint (lm-eval's own, --model {result.file.config.get('model') or NOT_RECORDED})"
+    return say("joint (lm-eval's own, --model {model})", model=result.file.config.get("model") or NOT_RECORDED)
+
+
+def _short(encoding: str) -> str:
+    return encoding if encoding == NOT_RECORDED else encoding.partition(" (")[0]
 
 
 def _precision(results: Sequence[TaskResult], row: PublishedModel | None) -> Iterator[Condition]:
     """What the weights were computed in."""
     quantized = sorted({text for result in results for text in _quantization(result)})
-    named = f"quantized ({', '.join(quantized)})"
+    named = say("quantized ({by})", by=", ".join(quantized))
     if quantized and row is None:
-        yield note(named, short="quantized")
+        yield note(named, short=say("quantized"))
     elif quantized and row and not row.quantization:
-        yield blocks(f"{named}; the row {row.name} is not", short="quantized")
+        yield blocks(joined("; ", (named, say("the row {row} is not", row=row.name))), short=say("quantized"))
     elif row and row.quantization and not quantized:
-        yield blocks(f"no quantization recorded; the row {row.name} is {row.quantization}")
+        yield blocks(
+            say("no quantization recorded; the row {row} is {how}", row=row.name, how=row.quantization),
+            short=say("no quantization recorded"),
+        )
     elif quantized and row:
-        yield note(f"quantized by {', '.join(quantized)}; the row is {row.quantization}, by its makers' own code")
-    dtypes = sorted({str(r.file.config.get("model_dtype") or NOT_RECORDED).removeprefix("torch.") for r in results})
+        yield note(
+            say(
+                "quantized by {by}; the row is {quantization}, by its makers' own code",
+                by=", ".join(quantized),
+                quantization=row.quantization,
+            )
+        )
+    dtypes = sorted({_dtype(result) for result in results})
     if len(dtypes) > 1:
-        yield blocks(f"dtype differs from task to task: {', '.join(dtypes)}")
+        yield blocks(
+            say("dtype differs from task to task: {dtypes}", dtypes=joined(", ", dtypes)),
+            short=say("dtype differs from task to task"),
+        )
     else:
-        yield note(f"dtype {dtypes[0]}" + ("; the published one is not recorded" if row else ""))
+        text = say("dtype {dtype}", dtype=dtypes[0])
+        yield note(joined("; ", (text, say("the published one is not recorded"))) if row else text)
+
+
+def _dtype(result: TaskResult) -> str:
+    recorded = result.file.config.get("model_dtype")
+    return str(recorded).removeprefix("torch.") if recorded else NOT_RECORDED
 
 
 def _quantization(result: TaskResult) -> list[str]:
@@ -193,4 +231,5 @@ def _checked(results: Sequence[TaskResult]) -> Iterator[Condition]:
         return
     words = certificate_words(found, len(results))
     some = any(certificate.scores for certificate, _ in found)
-    yield note(words, "", short="no certificate for a part" if some else "no certificate", topic="certificate")
+    short = say("no certificate for a part") if some else say("no certificate")
+    yield note(words, "", short=short, topic="certificate")

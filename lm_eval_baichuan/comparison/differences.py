@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ..languages import say
 from ..results import Marks
 from .intervals import Interval, mcnemar
 from .scores import Score
@@ -48,7 +49,9 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Whether it is more than chance, in words."""
-        return "no interval" if self.told_apart is None else "differs" if self.told_apart else "not told apart"
+        if self.told_apart is None:
+            return say("no interval")
+        return say("differs") if self.told_apart else say("not told apart")
 
 
 def difference(first: Score, second: Score, confidence: float) -> Difference:

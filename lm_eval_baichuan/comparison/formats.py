@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from ..languages import ENGLISH, Translator, joined
 from ..printable import printable, spreadsheet_cell
 from .chance import ABOVE, BELOW, LIKE
 from .outcome import Outcome
@@ -20,7 +21,7 @@ from .tables import QUESTION, SHOWN_CHANGES, certificate_line, unequal_certifica
 from .verdicts import DIFFERS, NO_MEASUREMENT, NOT_COMPARABLE, WITHIN, Comparison
 
 
-def to_terminal(outcome: Outcome, width: int | None = None) -> str:
+def to_terminal(outcome: Outcome, say: Translator = ENGLISH, width: int | None = None) -> str:
     """Return the tables for a terminal, in colour where it has any."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -28,39 +29,43 @@ def to_terminal(outcome: Outcome, width: int | None = None) -> str:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    def shown(text: str) -> str:
+        return printable(say.shown(text))
+
     console = Console(width=width)
     with console.capture() as captured:
         for table in (part for whole in outcome.tables(SHOWN_CHANGES) for part in fitting(whole, console.width)):
-            drawn = RichTable(title=Text(printable(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
+            drawn = RichTable(title=Text(shown(table.title)), title_justify="left", box=SIMPLE_HEAD, padding=0)
             marked = any(isinstance(cell, Marked) and cell.marks for row in table.rows for cell in row)
             for number, header in enumerate(table.headers):
                 numeric = _numeric(table, number)
                 cut = header == QUESTION  # a long line of a question says no more than its beginning
                 drawn.add_column(
-                    Text(printable(header)),
+                    Text(shown(header)),
                     justify="right" if numeric else "left",
                     no_wrap=(numeric and not table.wide) or cut or not header or (header == "verdict" and not marked),
                     min_width=_narrowest(table, number) if number == 0 or table.wide else None,
                     overflow="ellipsis" if cut else "fold",
                 )
             for row in table.rows:
-                drawn.add_row(*(Text(printable(cell), style=_style(cell)) for cell in row))
+                drawn.add_row(*(Text(shown(cell), style=_style(cell)) for cell in row))
             console.print(drawn)
             for footnote in table.footnotes:
-                console.print(Padding(Text(printable(footnote), style="dim"), (0, 0, 0, 2), expand=False))
+                console.print(Padding(Text(shown(footnote), style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     return captured.get()
 
 
-def to_markdown(outcome: Outcome) -> str:
+def to_markdown(outcome: Outcome, say: Translator = ENGLISH) -> str:
     """Return the tables in Markdown."""
-    return printable("\n".join(markdown_table(table) for table in outcome.tables(shown_changes=None)))
+    return printable("\n".join(markdown_table(table, say) for table in outcome.tables(shown_changes=None)))
 
 
-def markdown_table(table: Table) -> str:
+def markdown_table(table: Table, say: Translator = ENGLISH) -> str:
     """Return one table in Markdown, with its title and footnotes."""
     from tabulate import tabulate
 
+    table = translated(table, say)
     rows = [[_markdown(cell) for cell in row] for row in table.rows]
     headers = [_markdown(header) for header in table.headers]
     drawn = tabulate(rows, headers=headers, tablefmt="pipe", disable_numparse=True)
@@ -68,19 +73,20 @@ def markdown_table(table: Table) -> str:
     return f"### {_markdown(table.title)}\n\n{drawn}\n\n{footnotes}"
 
 
-def to_latex(outcome: Outcome) -> str:
+def to_latex(outcome: Outcome, say: Translator = ENGLISH) -> str:
     """Return the rows that papers print, ready for a document that uses booktabs; else the runs' figures."""
     row = outcome.paper_row()
-    return printable("\n".join(latex_table(table) for table in ([row] if row else outcome.run_tables())))
+    return printable("\n".join(latex_table(table, say) for table in ([row] if row else outcome.run_tables())))
 
 
-def latex_table(table: Table) -> str:
+def latex_table(table: Table, say: Translator = ENGLISH) -> str:
     """Return one table in LaTeX (booktabs), its text escaped, and below it what its marks mean.
 
     Footnotes that no mark points to stand as comments.
     """
     from tabulate import tabulate
 
+    table = translated(table, say)
     alignment = ["left", *["right"] * (len(table.headers) - 1)]
     rows = [[_marked(cell) for cell in row] for row in table.rows]
     drawn = tabulate(rows, headers=table.headers, tablefmt="latex_booktabs", disable_numparse=True, colalign=alignment)
@@ -112,6 +118,17 @@ def _latex(text: str) -> str:
 
 def _marked(cell: str) -> str:
     return f"{cell.figure}{BEGIN}{','.join(cell.marks)}{END}" if isinstance(cell, Marked) and cell.marks else cell
+
+
+def translated(table: Table, say: Translator) -> Table:
+    """Return a table in the language of a translator."""
+    return replace(
+        table,
+        title=say.shown(table.title),
+        headers=tuple(map(say.shown, table.headers)),
+        rows=tuple(tuple(map(say.shown, row)) for row in table.rows),
+        footnotes=tuple(map(say.shown, table.footnotes)),
+    )
 
 
 def to_csv(outcome: Outcome) -> str:
@@ -199,7 +216,7 @@ def fitting(table: Table, width: int) -> Iterator[Table]:
         last = number == len(pieces)
         yield replace(
             table,
-            title=table.title if len(pieces) == 1 else f"{table.title} ({number} of {len(pieces)})",
+            title=table.title if len(pieces) == 1 else joined(" ", (table.title, f"({number}/{len(pieces)})")),
             headers=tuple(table.headers[column] for column in piece),
             rows=tuple(tuple(row[column] for column in piece) for row in table.rows),
             footnotes=table.footnotes if last else (),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..languages import joined, say
 from ..model_adapters.errors import PublishedError, ResultsError
 from ..published import PublishedModel, PublishedTables, load_published
 from ..results import (
@@ -68,18 +69,31 @@ class Outcome:
 
     def run_tables(self) -> list[Table]:
         """The runs' figures: as curves and columns, beside the published ones or chance, against the named run."""
+        return [*self.side_by_side_tables(), *self.single_tables(), *(against_table(found) for found in self.against)]
+
+    def side_by_side_tables(self) -> list[Table]:
+        """The runs' figures as curves and columns."""
         tables = [curve_table(curve, self.confidence) for curve in self.curves]
         if len(self.all_runs) > 1:
             tables.append(columns_table([c.scores for c in self.all_runs], self.confidence, self._left_out()))
+        return tables
+
+    def single_tables(self) -> list[Table]:
+        """Each run's figures beside the published ones, or a run that stands alone beside chance."""
+        tables = []
         for comparison in self.comparisons:
             if comparison.published or len(self.all_runs) == 1:
                 tables.append(comparison_table(comparison, self.confidence))
                 others = others_table(comparison, self.confidence)
                 tables += [others] if others else []
-        return [*tables, *(against_table(found) for found in self.against)]
+        return tables
 
     def _left_out(self) -> list[str]:
-        return [f"{c.run.name}: left out: {reason}" for c in self.all_runs for reason in c.run.left_out]
+        return [
+            joined(": ", (c.run.name, say("left out: {reason}", reason=reason)))
+            for c in self.all_runs
+            for reason in c.run.left_out
+        ]
 
     def tables(self, shown_changes: int | None) -> list[Table]:
         """All of it as tables, the paper's row last."""
@@ -192,7 +206,7 @@ def _told_unequal(compared: Sequence[Comparison]) -> list[Comparison]:
     sentence = unequal_certificates(compared)
     if not sentence:
         return list(compared)
-    told = note(sentence, "", short="checked unlike the others")
+    told = note(sentence, "", short=say("checked unlike the others"))
     return [
         replace(comparison, lines=tuple(replace(line, found=(*line.found, told)) for line in comparison.lines))
         for comparison in compared
@@ -209,8 +223,14 @@ def _told_other_questions(compared: Sequence[Comparison]) -> list[Comparison]:
             name, known = first.setdefault(task, (comparison.run.name, result))
             suite = find_suite(task)
             if suite and (what := other_questions(known, result)):
-                text = f"by the fingerprints in the results, the {what} of {task} are not those of {name}"
-                differing.setdefault(suite.name, note(text, "", short=f"other {what} than {name}"))
+                text = say(
+                    "by the fingerprints in the results, the {what} of {task} are not those of {name}",
+                    what=what,
+                    task=task,
+                    name=name,
+                )
+                short = say("other {what} than {name}", what=what, name=name)
+                differing.setdefault(suite.name, note(text, "", short=short))
         lines = [
             replace(line, found=(*line.found, differing[line.suite])) if line.suite in differing else line
             for line in comparison.lines

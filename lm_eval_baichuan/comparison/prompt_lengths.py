@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..languages import joined, say
 from ..published import Benchmark, PublishedModel
 from ..results import TaskResult
 from .condition import Condition, blocks, note
@@ -37,9 +38,13 @@ def prompt_lengths(
     beginnings = sum(int(r.file.facts.get("truncated_prompts", {}).get(r.recorded_as, 0)) for r in results)
     if beginnings:
         yield blocks(
-            f"truncated prompts: {beginnings} were longer than the model's window and lost their beginning: rerun with "
-            "a larger max_length, where the model takes that",
+            say(
+                "truncated prompts: {prompts} were longer than the model's window and lost their beginning: rerun with "
+                "a larger max_length, where the model takes that",
+                prompts=beginnings,
+            ),
             "truncated prompts",
+            short=say("truncated prompts"),
         )
     losses: dict[_Limit, _Lost] = {}
     for result in results:
@@ -76,38 +81,61 @@ def _lost_shots(limit: _Limit, lost: _Lost, benchmark: Benchmark, row: Published
         return _lost_to_window(limit.tokens, lost, benchmark, row)
     if limit.by_window is None:
         return blocks(
-            f"shortened prompts: {lost.prompts} lost {lost.shots} shots; whether by the published rule of {published} "
-            "tokens or to a smaller window is not recorded: rerun with this version",
+            say(
+                "shortened prompts: {prompts} lost {shots} shots; whether by the published rule of {published} tokens "
+                "or to a smaller window is not recorded: rerun with this version",
+                prompts=lost.prompts,
+                shots=lost.shots,
+                published=published,
+            ),
             "lost shots to a limit not recorded",
+            short=say("shortened prompts"),
         )
     if limit.tokens == published:
-        return note(f"{lost.prompts} prompts lost shots by the published rule of {published} tokens", "")
-    rule = f"by a rule of {published} tokens" if published else "without such a rule"
+        counts = {"prompts": lost.prompts, "published": published}
+        return note(say("{prompts} prompts lost shots by the published rule of {published} tokens", **counts), "")
+    rule = say("by a rule of {tokens} tokens", tokens=published) if published else say("without such a rule")
     return blocks(
-        f"shortened prompts: {lost.prompts} lost {lost.shots} shots by the task's rule of {limit.tokens} tokens; "
-        f"published {rule}",
+        say(
+            "shortened prompts: {prompts} lost {shots} shots by the task's rule of {tokens} tokens; published {rule}",
+            prompts=lost.prompts,
+            shots=lost.shots,
+            tokens=limit.tokens,
+            rule=rule,
+        ),
         f"rule of {limit.tokens} tokens",
+        short=say("shortened prompts"),
     )
 
 
 def _lost_to_window(tokens: int | None, lost: _Lost, benchmark: Benchmark, row: PublishedModel | None) -> Condition:
-    window = "the model's window" if tokens is None else f"a window of {tokens} tokens"
-    text = f"shortened prompts: {lost.prompts} lost {lost.shots} shots to fit {window}"
+    window = say("the model's window") if tokens is None else say("a window of {tokens} tokens", tokens=tokens)
+    text = say(
+        "shortened prompts: {prompts} lost {shots} shots to fit {window}",
+        prompts=lost.prompts,
+        shots=lost.shots,
+        window=window,
+    )
     needed = _needed(benchmark, row)
     if _unknown_prompts(benchmark) and tokens and needed and tokens >= needed:
-        return note(f"{text}; how prompts beyond {_name(row)}'s own {needed} were shortened was never published", "")
+        own = {"row": _name(row), "tokens": needed}
+        beyond = say("how prompts beyond {row}'s own {tokens} were shortened was never published", **own)
+        return note(joined("; ", (text, beyond)), "", short="")
     if benchmark.max_prompt_tokens:
-        published = f"the published rule allows {benchmark.max_prompt_tokens}"
+        published = say("the published rule allows {tokens}", tokens=benchmark.max_prompt_tokens)
     elif benchmark.split:
-        published = "published with all shots"
+        published = say("published with all shots")
     elif row is None:
-        published = "the task has all shots"
+        published = say("the task has all shots")
     else:
-        published = f"{_name(row)} has {needed or 'one that is not recorded'}"
-    longer = f"max_length={needed} or more" if needed and (tokens or 0) < needed else "a larger max_length"
+        published = say("{row} has {tokens}", row=_name(row), tokens=needed or say("one that is not recorded"))
+    longer: str = say("a larger max_length")
+    if needed and (tokens or 0) < needed:
+        longer = say("max_length={tokens} or more", tokens=needed)
     if not lost.max_length_given:
-        longer += ", where the model takes that"
-    return blocks(f"{text}; {published}: rerun with {longer}", f"lost shots to {window}")
+        longer = joined(", ", (longer, say("where the model takes that")))
+    why = joined(": ", (published, say("rerun with {longer}", longer=longer)))
+    return blocks(joined("; ", (text, why)), f"lost shots to {window}", short=say("shortened prompts"))
 
 
 def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: PublishedModel | None) -> Iterator[Condition]:
@@ -116,16 +144,27 @@ def _windows(results: Sequence[TaskResult], benchmark: Benchmark, row: Published
     unrecorded = [result for result in results if not result.file.facts]
     smaller = sorted({w for r in unrecorded if (w := r.file.max_length) and needed and w < needed})
     if smaller:
+        windows = joined(" and ", map(str, smaller))
         yield blocks(
-            f"a window of {' and '.join(map(str, smaller))} tokens, where published prompts have up to {needed}; "
-            f"whether it cut any is not recorded for this kind of model: rerun with max_length={needed} or more"
+            say(
+                "a window of {tokens} tokens, where published prompts have up to {needed}; whether it cut any is not "
+                "recorded for this kind of model: rerun with max_length={needed} or more",
+                tokens=windows,
+                needed=needed,
+            ),
+            short=say("a window of {tokens} tokens", tokens=windows),
         )
     elif unrecorded:
-        yield note("whether long prompts were cut is not recorded for this kind of model")
+        yield note(say("whether long prompts were cut is not recorded for this kind of model"))
     larger = sorted({w for r in results if (w := r.file.max_length) and needed and w > needed})
     if larger and _unknown_prompts(benchmark):
         yield note(
-            f"a window of {' and '.join(map(str, larger))} tokens, which spares shots; {_name(row)} has {needed}"
+            say(
+                "a window of {tokens} tokens, which spares shots; {row} has {needed}",
+                tokens=joined(" and ", map(str, larger)),
+                row=_name(row),
+                needed=needed,
+            )
         )
 
 
@@ -135,7 +174,7 @@ def _needed(benchmark: Benchmark, row: PublishedModel | None) -> int | None:
 
 
 def _name(row: PublishedModel | None) -> str:
-    return row.name if row else "the published model"
+    return row.name if row else say("the published model")
 
 
 def _unknown_prompts(benchmark: Benchmark) -> bool:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ..languages import joined, say
 from ..results import AVERAGE, Answer, Mark, Marks, Measure, Run, Suite, read_certificate
 from .chance import against_chance, chance_of
 from .condition import Condition, blocks, note
@@ -50,7 +51,9 @@ class Score:
     def questions(self) -> str:
         """How many questions were asked, and of how many where it was not all."""
         asked = "?" if self.asked is None else str(self.asked)
-        return asked if self.available in (None, self.asked) else f"{asked} of {self.available}"
+        if self.available in (None, self.asked):
+            return asked
+        return say("{asked} of {available}", asked=asked, available=self.available)
 
 
 def scores(
@@ -126,16 +129,18 @@ def _caveats(measure: Measure) -> list[Condition]:
     """What a figure of another task is not; how its task is meant to be asked is not known here."""
     found = []
     limit = measure.file.config.get("limit")
-    chosen = f"--limit {limit:g}" if isinstance(limit, int | float) else "chosen samples"
+    chosen = f"--limit {limit:g}" if isinstance(limit, int | float) else say("chosen samples")
     if measure.asked is None or measure.available is None:
-        limited = f"{chosen}; " if limit is not None else ""
-        text = f"{limited}number of questions not recorded"
-        found.append(blocks(f"{text}, so whether all were asked is unknown", short=text, topic="questions"))
+        number = say("number of questions not recorded")
+        text = joined("; ", (chosen, number)) if limit is not None else number
+        unknown = joined(", ", (text, say("so whether all were asked is unknown")))
+        found.append(blocks(unknown, short=text, topic="questions"))
     elif measure.asked != measure.available:
-        text = f"{chosen}: {measure.asked} of {measure.available} questions"
+        counts = {"asked": measure.asked, "available": measure.available}
+        text = say("{chosen}: {asked} of {available} questions", chosen=chosen, **counts)
         found.append(blocks(text, short=text, topic=chosen))
     if measure.stderr is None and measure.correct is None:
-        found.append(note("no standard error is recorded, so there is no interval", short="no interval"))
+        found.append(note(say("no standard error is recorded, so there is no interval"), short=say("no interval")))
     return found
 
 
@@ -162,6 +167,19 @@ def _own_marks(tasks: Sequence[str], logged: Mapping[str, Sequence[Answer]]) -> 
     return marks or None
 
 
+FACTS = {
+    "chat template": say("chat template"),
+    "check": say("check"),
+    "dtype": say("dtype"),
+    "questions": say("questions"),
+    "shots": say("shots"),
+    "system instruction": say("system instruction"),
+    "task version": say("task version"),
+    "tasks": say("tasks"),
+}
+"""What facts are called where they are said."""
+
+
 def unlike(facts: Mapping[str, Mapping[str, str]], run: str) -> list[Condition]:
     """Return in what a run's figure came about otherwise than the same figure of the runs beside it.
 
@@ -173,8 +191,9 @@ def unlike(facts: Mapping[str, Mapping[str, str]], run: str) -> list[Condition]:
     for name, own in facts[run].items():
         others = sorted({theirs[name] for theirs in facts.values() if theirs.get(name, own) != own})
         if others:
-            text = f"{name} {own}; beside it {' and '.join(others)}"
-            found.append(note(text, "", short=f"{name} {own}", topic=f"unlike {name}"))
+            fact = FACTS.get(name, name)
+            text = say("{fact} {own}; beside it {others}", fact=fact, own=own, others=joined(" and ", others))
+            found.append(note(text, "", short=say("{fact} {own}", fact=fact, own=own), topic=f"unlike {name}"))
     return found
 
 

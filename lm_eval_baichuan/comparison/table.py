@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from string import ascii_lowercase
 
+from ..languages import joined
 from .condition import Condition
 
 NOTHING = "–"
@@ -60,7 +61,7 @@ class Marks:
     @property
     def footnotes(self) -> tuple[str, ...]:
         """What each letter means: ``[a] --limit 8: 416 of 1346 questions``."""
-        return tuple(f"[{letter}] {text}" for letter, text in self._texts.items())
+        return tuple(joined(" ", (f"[{letter}]", text)) for letter, text in self._texts.items())
 
     def _letter(self, caveat: Condition, of: str) -> str:
         same = next((letter for letter, known in self._texts.items() if known == caveat.text), None)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..languages import joined, say
 from ..published import PublishedTables
 from ..results import AVERAGE
 from .checked import alike, certificate_words, unequal
 from .columns import scores_table
-from .condition import note
+from .condition import Condition, note
 from .pairing import Pairing
 from .spread import Spread
 from .table import INDENT, NOTHING, Marks, Table
@@ -16,7 +17,7 @@ from .titles import part_title as part_title
 from .verdicts import Comparison, Line
 
 SHOWN_CHANGES = 20
-QUESTION = "question begins"
+QUESTION = say("question begins")
 CONTEXT_OF_CHANGE = 40
 
 
@@ -26,12 +27,12 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
     Beside the row there is a line for each average, and its categories below it.
     """
     if comparison.row is None or not comparison.published:
-        title = f"{comparison.run.name} against chance"
+        title = say("{run} against chance", run=comparison.run.name)
         return scores_table(title, comparison.scores, confidence, _footnotes(comparison, comparison.lines))
     marks = Marks()
     rows = tuple(
         (
-            line.title if line.part == AVERAGE else f"{INDENT}{part_title(line.part)}",
+            line.title if line.part == AVERAGE else joined("", (INDENT, part_title(line.part))),
             marks.cell(f"{line.ours.value:.2f}", line.caveats, of=line.suite),
             f"{line.ours.low:.2f}–{line.ours.high:.2f}",
             line.figure.printed if line.figure else NOTHING,
@@ -41,9 +42,12 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
         )
         for line in comparison.lines
     )
-    headers = ("benchmark", "ours", f"{100 * confidence:g} % CI", "published", "diff.", "n", "verdict")
+    interval = say("{share:g} % CI", share=100 * confidence)
+    headers = (say("benchmark"), say("ours"), interval, say("published"), say("diff."), "n", say("verdict"))
     footnotes = (*marks.footnotes, *_footnotes(comparison, comparison.lines))
-    return Table(f"{comparison.run.name} against {comparison.row.name}", headers, rows, footnotes)
+    return Table(
+        say("{run} against {other}", run=comparison.run.name, other=comparison.row.name), headers, rows, footnotes
+    )
 
 
 def others_table(comparison: Comparison, confidence: float) -> Table | None:
@@ -51,7 +55,7 @@ def others_table(comparison: Comparison, confidence: float) -> Table | None:
     others = [score for score in comparison.scores if score.key[0] not in {line.suite for line in comparison.lines}]
     if not others or not comparison.published:
         return None
-    return scores_table(f"{comparison.run.name}, tasks that are not this package's", others, confidence)
+    return scores_table(say("{run}, tasks that are not this package's", run=comparison.run.name), others, confidence)
 
 
 def _footnotes(comparison: Comparison, lines: Sequence[Line]) -> tuple[str, ...]:
@@ -69,13 +73,16 @@ def _footnotes(comparison: Comparison, lines: Sequence[Line]) -> tuple[str, ...]
                 holding.setdefault(condition.text, {})[line.title] = None
     for line in averages:
         if line.figure:
-            holding.setdefault(f"published {line.figure.printed}: {line.figure.source}", {})[line.title] = None
-            holding.setdefault(f"published protocol: {line.figure.protocol}", {})[line.title] = None
-    footnotes = [f"{', '.join(titles)}: {text}" for text, titles in holding.items()]
+            source = say("published {printed}: {source}", printed=line.figure.printed, source=line.figure.source)
+            holding.setdefault(source, {})[line.title] = None
+            holding.setdefault(say("published protocol: {protocol}", protocol=line.figure.protocol), {})[line.title] = (
+                None
+            )
+    footnotes: list[str] = [joined(": ", (", ".join(titles), text)) for text, titles in holding.items()]
     marked = {caveat.text for line in averages for caveat in line.caveats}
     if comparison.certificates and certificate_line(comparison) not in marked:
         footnotes.append(certificate_line(comparison))
-    return (*footnotes, *(f"left out: {reason}" for reason in comparison.run.left_out))
+    return (*footnotes, *(say("left out: {reason}", reason=reason) for reason in comparison.run.left_out))
 
 
 def certificate_line(comparison: Comparison) -> str:
@@ -92,12 +99,12 @@ def certificate_table(comparisons: Sequence[Comparison]) -> Table:
     """Return what was checked before each of several runs scored."""
     together = alike([comparison.certificates for comparison in comparisons])
     if together:
-        rows: tuple[tuple[str, ...], ...] = ((f"all {len(comparisons)} runs", together.words),)
+        rows: tuple[tuple[str, ...], ...] = ((say("all {count} runs", count=len(comparisons)), together.words),)
     else:
         rows = tuple((comparison.run.name, certificate_line(comparison)) for comparison in comparisons)
     sentence = unequal_certificates(comparisons)
-    headers = ("run", "scores beside the model's own forward")
-    return Table("Certificates", headers, rows, (sentence,) if sentence else ())
+    headers = (say("run"), say("scores beside the model's own forward"))
+    return Table(say("Certificates"), headers, rows, (sentence,) if sentence else ())
 
 
 def spread_table(spreads: Sequence[Spread]) -> Table:
@@ -113,8 +120,8 @@ def spread_table(spreads: Sequence[Spread]) -> Table:
         )
         for spread in spreads
     )
-    headers = ("benchmark", "runs", "mean", "standard deviation", "range", "each")
-    return Table("Spread of several runs of one model", headers, rows)
+    headers = (say("benchmark"), say("runs"), say("mean"), say("standard deviation"), say("range"), say("each"))
+    return Table(say("Spread of several runs of one model"), headers, rows)
 
 
 def pairing_tables(pairing: Pairing, shown: int | None = SHOWN_CHANGES) -> list[Table]:
@@ -124,48 +131,63 @@ def pairing_tables(pairing: Pairing, shown: int | None = SHOWN_CHANGES) -> list[
         pairing: The two runs.
         shown: How many subjects and questions to list; None for all.
     """
-    second_right, second_wrong = f"{pairing.second} right", f"{pairing.second} wrong"
+    second_right, second_wrong = say("{run} right", run=pairing.second), say("{run} wrong", run=pairing.second)
     outcome = Table(
-        f"{pairing.first} and {pairing.second}, question by question",
+        say("{first} and {second}, question by question", first=pairing.first, second=pairing.second),
         ("", second_right, second_wrong),
         (
-            (f"{pairing.first} right", str(pairing.both_right), str(pairing.only_first)),
-            (f"{pairing.first} wrong", str(pairing.only_second), str(pairing.both_wrong)),
+            (say("{run} right", run=pairing.first), str(pairing.both_right), str(pairing.only_first)),
+            (say("{run} wrong", run=pairing.first), str(pairing.only_second), str(pairing.both_wrong)),
         ),
         (
-            f"McNemar's exact test that both are right equally often: p = {pairing.p_value:.4g} "
-            f"({pairing.only_first} against {pairing.only_second} of {pairing.paired} questions)",
-            *([f"{pairing.unpaired} questions were logged by one of them only"] if pairing.unpaired else []),
+            say(
+                "McNemar's exact test that both are right equally often: p = {p:.4g} ({first} against {second} of "
+                "{all} questions)",
+                p=pairing.p_value,
+                first=pairing.only_first,
+                second=pairing.only_second,
+                all=pairing.paired,
+            ),
+            *([say("{n} questions were logged by one of them only", n=pairing.unpaired)] if pairing.unpaired else []),
         ),
     )
-    counted = ("gained", "lost", "other wrong label")
+    counted = (say("gained"), say("lost"), say("other wrong label"))
     by_subject = pairing.by_subject()
     subjects = Table(
-        "Changed answers by subject",
-        ("benchmark", "subject", *counted),
+        say("Changed answers by subject"),
+        (say("benchmark"), say("subject"), *counted),
         tuple((row[0], row[1], *map(str, row[2:])) for row in by_subject[:shown]),
-        _more(len(by_subject), shown, "subjects"),
+        _more(len(by_subject), shown, say("subjects")),
     )
     labels = Table(
-        "Changed answers by label",
+        say("Changed answers by label"),
         (pairing.first, pairing.second, *counted),
         tuple((row[0], row[1], *map(str, row[2:])) for row in pairing.by_label()),
     )
     changes = Table(
-        "Changed answers",
-        ("subject", "number", QUESTION, "answer", pairing.first, pairing.second, "change"),
+        say("Changed answers"),
+        (say("subject"), say("number"), QUESTION, say("answer"), pairing.first, pairing.second, say("change")),
         tuple(
-            (c.subject, str(c.doc_id), _begin(c.question), c.answer, c.first, c.second, c.kind)
+            (c.subject, str(c.doc_id), _begin(c.question), c.answer, c.first, c.second, _kind(c.kind))
             for c in pairing.changes[:shown]
         ),
-        _more(len(pairing.changes), shown, "changed answers"),
+        _more(len(pairing.changes), shown, say("changed answers")),
     )
     return [outcome, subjects, labels, changes]
 
 
 def _more(found: int, shown: int | None, what: str) -> tuple[str, ...]:
     hidden = 0 if shown is None else max(0, found - shown)
-    return (f"and {hidden} more {what}: compare --format markdown or json lists all",) if hidden else ()
+    return (
+        (say("and {hidden} more {what}: compare --format markdown or json lists all", hidden=hidden, what=what),)
+        if hidden
+        else ()
+    )
+
+
+def _kind(kind: str) -> str:
+    """What changed, as it is said."""
+    return {"gained": say("gained"), "lost": say("lost")}.get(kind, say("other wrong label"))
 
 
 def _begin(question: str) -> str:
@@ -185,25 +207,25 @@ def paper_row(comparisons: Sequence[Comparison], published: PublishedTables) -> 
     beside = [comparison.row.name for comparison in comparisons if comparison.row and comparison.published]
     for row in dict.fromkeys(beside):
         cells = [_published_cell(marks, published, row, name) for name in names]
-        rows.append((f"{row} (published)", *cells))
+        rows.append((say("{row} (published)", row=row), *cells))
     asked = [comparison for comparison in comparisons if any(line.benchmark in names for line in comparison.lines)]
     for comparison in asked:
         lines = [_line_of(comparison, name) for name in names]
         cells = [marks.cell(f"{line.ours.value:.2f}", line.caveats, of=f"{line.run} {line.suite}") if line else EMPTY
                  for line in lines]  # fmt: skip
         whole = any(not line.reasons and not line.ties.degenerate for line in lines if line)
-        rows.append((comparison.run.name if whole else f"{comparison.run.name} {NOT_PUBLISHED}", *cells))
+        rows.append((comparison.run.name if whole else joined(" ", (comparison.run.name, NOT_PUBLISHED)), *cells))
     titles = [published.benchmarks[name].title for name in names]
     kept = [0, *(number for number in range(1, len(names) + 1) if any(row[number] != EMPTY for row in rows))]
     rows = [tuple(row[number] for number in kept) for row in rows]
     footnotes = [*marks.footnotes]
-    footnotes += [f"{comparison.run.name}: {certificate_line(comparison)}" for comparison in asked]
-    headers = tuple(("Model", *titles)[number] for number in kept)
-    return Table("5-shot accuracy, %", headers, tuple(rows), tuple(footnotes))
+    footnotes += [joined(": ", (comparison.run.name, certificate_line(comparison))) for comparison in asked]
+    headers = tuple((say("Model"), *titles)[number] for number in kept)
+    return Table(say("5-shot accuracy, %"), headers, tuple(rows), tuple(footnotes))
 
 
 EMPTY = "-"
-NOT_PUBLISHED = "(not the published measure)"
+NOT_PUBLISHED = say("(not the published measure)")
 
 
 def _published_cell(marks: Marks, published: PublishedTables, row: str, name: str) -> str:
@@ -212,8 +234,13 @@ def _published_cell(marks: Marks, published: PublishedTables, row: str, name: st
     printed = " / ".join(dict.fromkeys(figure.printed for figure in figures))
     most = published.benchmarks[name].split
     others = sorted({figure.split for figure in figures if figure.split and figure.split != most})
-    caveats = [note(f"published on the {split} split; most rows on {most}", short=f"{split} split") for split in others]
+    caveats = [_other_split(split, str(most)) for split in others]
     return marks.cell(printed, caveats, of=row) if printed else EMPTY
+
+
+def _other_split(split: str, most: str) -> Condition:
+    text = say("published on the {split} split; most rows on {most}", split=split, most=most)
+    return note(text, short=say("{splits} split", splits=split))
 
 
 def _line_of(comparison: Comparison, benchmark: str) -> Line | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..languages import joined, say
 from ..published import Figure, PublishedModel, PublishedTables
 from ..results import (
     Answer,
@@ -28,11 +29,11 @@ from .intervals import Interval, mean_over_subjects, wilson
 if TYPE_CHECKING:
     from .scores import Score
 
-WITHIN = "within sampling error"
-DIFFERS = "differs"
-NOT_COMPARABLE = "not comparable"
-NO_MEASUREMENT = "no measurement"
-NO_FIGURE = "no published figure"
+WITHIN = say("within sampling error")
+DIFFERS = say("differs")
+NOT_COMPARABLE = say("not comparable")
+NO_MEASUREMENT = say("no measurement")
+NO_FIGURE = say("no published figure")
 CHANCE = 100 / OPTIONS
 
 
@@ -86,8 +87,8 @@ class Line:
     @property
     def ties_warning(self) -> str:
         """What to know of ties between the best labels; empty where there are none."""
-        warned = NO_MEASUREMENT if self.ties.degenerate else "ties"
-        return f"{warned}: {self.ties.words}" if self.ties.words else ""
+        warned = NO_MEASUREMENT if self.ties.degenerate else say("ties")
+        return joined(": ", (warned, self.ties.words)) if self.ties.words else ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def what_they_are_not(lines: Sequence[Line]) -> list[str]:
     found: dict[tuple[str, str], tuple[str, ...]] = {}
     for line in lines:
         found.setdefault((line.run, line.title), tuple(caveat.short for caveat in line.caveats))
-    return [f"{run}, {title}: {'; '.join(short)}" for (run, title), short in found.items() if short]
+    return [joined(": ", (f"{run}, {title}", joined("; ", short))) for (run, title), short in found.items() if short]
 
 
 def interval_of(part: Part, results: Sequence[TaskResult], confidence: float) -> Interval:
@@ -167,9 +168,11 @@ def _lines(
     logged: Mapping[str, Sequence[Answer]],
 ) -> list[Line]:
     ties, unknown = count_ties(results, logged)
-    of = "" if unknown == len(results) else f" for {unknown} of {len(results)} subjects"
+    unrecorded = say("ties between the best labels are not recorded")
+    if unknown != len(results):
+        unrecorded = joined(" ", (unrecorded, say("for {some} of {all} subjects", some=unknown, all=len(results))))
     of_ties = list(no_measurement(ties))
-    of_ties += [note(f"ties between the best labels are not recorded{of}", "")] if unknown else []
+    of_ties += [note(unrecorded, "")] if unknown else []
     ours = interval_of(part, results, confidence)
     benchmark = published.benchmarks.get(suite.benchmark) or own_benchmark(suite, results)
     figures: Sequence[Figure | None] = published.of(row.name, suite.benchmark, part.name) if row else []

@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
+import dataclasses
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..comparison.intervals import Interval, wilson
 from ..published import PublishedTables
-from ..results import Answer, Run, Suite, suite_title, suites_of
+from ..results import Answer, Run, Suite, TaskResult, known_suites, suite_title, suites_of
 
 BINS = 10
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One subject of one run."""
+class Score:
+    """How one run answered one subject."""
 
+    ours: Interval
+    correct: int
+    asked: int
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One subject, in every run."""
+
+    task: str
     subject: str
     name: str
     """Its name in the prompts, which is Chinese for the Chinese sets; empty where the task has none."""
     category: str
-    ours: Interval
-    correct: int
-    asked: int
+    scores: tuple[Score | None, ...]
+    """One a run; None where the run was not asked it."""
+
+    @property
+    def title(self) -> str:
+        """Its names in Chinese and English, as far as it has both."""
+        return chinese_and_english(self.subject, self.name)
+
+    @property
+    def short_title(self) -> str:
+        """Its Chinese name, or where it has none its English one."""
+        return self.name if _is_chinese(self.name) else self.subject.replace("_", " ")
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy over the runs, in percent."""
+        return statistics.fmean(score.ours.value for score in self.scores if score)
+
+    def of_runs(self, runs: Sequence[int]) -> Subject:
+        """Return the subject in some of the runs only."""
+        return dataclasses.replace(self, scores=tuple(self.scores[number] for number in runs))
 
 
 @dataclass(frozen=True)
@@ -69,20 +99,20 @@ class Behaviour:
     confusion: Confusion
     calibration: Calibration
     right_margins: tuple[float, ...]
-    """How far the first label was ahead of the second where it was right, in nats."""
+    """How far the first label was ahead of the second where it was right, in nats (natural logarithms)."""
     wrong_margins: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class SuiteOfRun:
-    """One suite of one run, for tables and charts alike."""
+class SuiteOfRuns:
+    """One suite in every run, for tables and charts alike."""
 
-    run: str
+    name: str
     title: str
     subjects: tuple[Subject, ...]
     """The best first."""
-    behaviour: Behaviour | None
-    """None where no samples were logged."""
+    behaviours: tuple[Behaviour | None, ...]
+    """One a run; None where it logged no samples."""
 
 
 def suites_of_runs(
@@ -90,8 +120,8 @@ def suites_of_runs(
     logged: Sequence[Mapping[str, Sequence[Answer]]],
     published: PublishedTables,
     confidence: float,
-) -> list[SuiteOfRun]:
-    """Return every suite of every run.
+) -> list[SuiteOfRuns]:
+    """Return every suite that the runs have, in the order of the published tables.
 
     Args:
         runs: The runs.
@@ -99,19 +129,27 @@ def suites_of_runs(
         published: For the order and titles of suites.
         confidence: Coverage of the subjects' intervals, 0 to 1.
     """
-    found = []
-    for run, by_task in zip(runs, logged, strict=True):
-        for suite in suites_of(run, published):
-            answers = [answer for task in suite.tasks for answer in by_task.get(task, ())]
-            found.append(
-                SuiteOfRun(
-                    run=run.name,
-                    title=suite_title(suite, published),
-                    subjects=tuple(subjects(run, suite, confidence)),
-                    behaviour=behaviour(answers) if answers else None,
-                )
-            )
-    return found
+    found = {suite.name: suite for run in runs for suite in suites_of(run, published)}
+    order = list(published.benchmarks)
+    rank = {suite.name: number for number, suite in enumerate(known_suites())}
+
+    def place(suite: Suite) -> tuple[int, int]:
+        return (order.index(suite.benchmark) if suite.benchmark in order else len(order), rank[suite.name])
+
+    return [
+        SuiteOfRuns(
+            name=suite.name,
+            title=suite_title(suite, published),
+            subjects=tuple(subjects(runs, suite, confidence)),
+            behaviours=tuple(_behaviour(by_task, suite) for by_task in logged),
+        )
+        for suite in sorted(found.values(), key=place)
+    ]
+
+
+def _behaviour(by_task: Mapping[str, Sequence[Answer]], suite: Suite) -> Behaviour | None:
+    answers = [answer for task in suite.tasks for answer in by_task.get(task, ())]
+    return behaviour(answers) if answers else None
 
 
 def behaviour(answers: Sequence[Answer]) -> Behaviour:
@@ -124,23 +162,42 @@ def behaviour(answers: Sequence[Answer]) -> Behaviour:
     )
 
 
-def subjects(run: Run, suite: Suite, confidence: float) -> list[Subject]:
-    """Return a suite's subjects in one run, the best first."""
+def subjects(runs: Sequence[Run], suite: Suite, confidence: float) -> list[Subject]:
+    """Return a suite's subjects in some runs, the best first."""
     found = []
     for task in suite.tasks:
-        if task in run.tasks:
-            result = run.tasks[task]
+        results = [run.tasks.get(task) for run in runs]
+        asked = next((result for result in results if result), None)
+        if asked:
             found.append(
                 Subject(
+                    task=task,
                     subject=suite.subject(task),
-                    name=str((result.config.get("dataset_kwargs") or {}).get("name") or ""),
+                    name=subject_name(asked),
                     category=suite.category(task),
-                    ours=wilson(result.correct, result.asked, confidence),
-                    correct=result.correct,
-                    asked=result.asked,
+                    scores=tuple(_score(result, confidence) if result else None for result in results),
                 )
             )
-    return sorted(found, key=lambda subject: (-subject.ours.value, subject.subject))
+    return sorted(found, key=lambda subject: (-subject.mean, subject.subject))
+
+
+def subject_name(result: TaskResult) -> str:
+    """Return what the prompts of a task call its subject; empty where they have no name for it."""
+    return str((result.config.get("dataset_kwargs") or {}).get("name") or "")
+
+
+def chinese_and_english(subject: str, name: str) -> str:
+    """Return the names of a subject: ``法学 law``, or the English one alone where the other is no Chinese."""
+    english = subject.replace("_", " ")
+    return f"{name} {english}" if _is_chinese(name) else english
+
+
+def _is_chinese(name: str) -> bool:
+    return bool(name) and not name.isascii()
+
+
+def _score(result: TaskResult, confidence: float) -> Score:
+    return Score(wilson(result.correct, result.asked, confidence), result.correct, result.asked)
 
 
 def confusion(answers: Sequence[Answer]) -> Confusion:

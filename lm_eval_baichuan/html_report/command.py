@@ -36,34 +36,43 @@ def run(args: argparse.Namespace) -> int:
     try_file(args.output, "-o")
     if args.png:
         try_file(args.png, "--png")
-    outcome = write_report(args.results, args.output, args.against, args.confidence)
+    outcome = write_report(args.results, args.output, args.against, args.confidence, args.lang, args.x)
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB", file=sys.stderr)
     if args.png:
-        from .charts import save_picture
+        from .picture import save_comparison
 
-        save_picture([line for comparison in outcome.comparisons for line in comparison.lines], args.png)
+        save_comparison(outcome, args.png, args.lang)
         print(args.png, file=sys.stderr)
     return 0
 
 
-def write_report(results: Sequence[Path], output: Path, against: str | None, confidence: float) -> Outcome:
+def write_report(
+    results: Sequence[Path],
+    output: Path,
+    against: str | None,
+    confidence: float,
+    language: str = "en",
+    x: Sequence[str] | None = None,
+) -> Outcome:
     """Write the page of some results, and return what is on it.
 
     Args:
         results: Results files, or folders of them.
         output: The page.
-        against: Name of the published row, or None for the one each model is called after.
+        against: As `find_outcome` takes it.
         confidence: Coverage of the intervals, 0 to 1.
+        language: Of the page, one of `LANGUAGES`.
+        x: As `find_outcome` takes it.
     """
-    need_report_extra("scipy", "matplotlib", "tabulate")
+    need_report_extra("scipy", "tabulate", "vl_convert")
     from tqdm import tqdm
 
     from .page import build_page
 
     runs = read_runs(results)
     logged = [read_logged(one) for one in tqdm(runs, desc="reading samples", unit="run", disable=None)]
-    outcome = find_outcome(runs, against, confidence, logged)
-    output.write_text(build_page(runs, outcome, logged), encoding="utf-8", errors="surrogatepass")
+    outcome = find_outcome(runs, against, confidence, logged, x)
+    output.write_text(build_page(runs, outcome, logged, language), encoding="utf-8", errors="surrogatepass")
     return outcome
 
 

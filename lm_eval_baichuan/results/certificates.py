@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..languages import joined, say
 from .files import ResultsFile, TaskResult
 
-OLDER = "not recorded by the version that wrote the file"
+OLDER = say("not recorded by the version that wrote the file")
 
 
 @dataclass(frozen=True)
@@ -41,21 +42,34 @@ class Certificate:
     def kind(self) -> str:
         """What two runs share whose scores were checked alike."""
         if self.scores is None:
-            return f"no certificate: {self.reason}"
-        return f"verified (bound {self.scores.bound:.2g} nats)" + (f", in part {self.reason}" if self.reason else "")
+            return say("no certificate: {reason}", reason=self.reason)
+        verified = say("verified (bound {bound:.2g} nats)", bound=self.scores.bound)
+        return joined(", ", (verified, say("in part {reason}", reason=self.reason))) if self.reason else verified
 
     @property
     def words(self) -> str:
         """All of it in a line."""
-        checks = [(self.scores, "requests"), (self.generation, "steps of generation")]
-        verified = "; ".join(
-            f"{check.compared} {what}, largest difference {check.largest_difference:.2g} nats (bound {check.bound:.2g})"
-            for check, what in checks
-            if check
+        checks = [(self.scores, say("requests")), (self.generation, say("steps of generation"))]
+        verified = joined(
+            "; ",
+            (
+                say(
+                    "{compared} {what}, largest difference {largest:.2g} nats (bound {bound:.2g})",
+                    compared=check.compared,
+                    what=what,
+                    largest=check.largest_difference,
+                    bound=check.bound,
+                )
+                for check, what in checks
+                if check
+            ),
         )
         if self.scores is None:
-            return self.kind + (f"; generation verified: {verified}" if verified else "")
-        return f"verified: {verified}" + (f"; in part {self.reason}" if self.reason else "")
+            return joined(
+                "; ", (self.kind, say("generation verified: {checks}", checks=verified)) if verified else (self.kind,)
+            )
+        parts = [say("verified: {checks}", checks=verified)]
+        return joined("; ", [*parts, say("in part {reason}", reason=self.reason)] if self.reason else parts)
 
 
 def certificates(results: Mapping[str, TaskResult]) -> list[tuple[Certificate, int]]:
@@ -84,7 +98,7 @@ def _joined(one: Certificate, other: Certificate) -> Certificate:
 def read_certificate(file: ResultsFile) -> Certificate:
     """Read the certificate of one results file."""
     if not file.facts:
-        return Certificate(None, reason=f"--model {file.config['model']} makes none")
+        return Certificate(None, reason=say("--model {model} makes none", model=file.config["model"]))
     recorded = file.facts.get("verified")
     if recorded is None:
         return Certificate(None, reason=OLDER)
@@ -93,7 +107,7 @@ def read_certificate(file: ResultsFile) -> Certificate:
     generation = recorded.get("generation")
     # A run that only generated has nothing of scores; one that ran out of memory may have them and a reason.
     scores = _check(recorded, "requests") if "requests" in recorded else None
-    reason = recorded.get("scores") or ("" if scores else "nothing was scored")
+    reason = recorded.get("scores") or ("" if scores else say("nothing was scored"))
     return Certificate(scores, _check(generation, "steps") if generation else None, reason)
 
 

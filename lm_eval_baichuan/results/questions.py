@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..languages import say
 from ..published import published_questions
 from .files import TaskResult
 
@@ -37,7 +38,7 @@ def _differing(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -
     if not one or not other:
         return None
     if one.get("numbers") == other.get("numbers") and one.get("questions") != other.get("questions"):
-        return "questions"
+        return say("questions")
     if one.get("shots") and other.get("shots") and one["shots"] != other["shots"]:
-        return "shots"
+        return say("shots")
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,10 @@ class Answer:
     """The log-likelihood of each label, in nats."""
     target: int
     """The index of the right label."""
+    before: str | None = None
+    """What stood before the question: instruction and shots; None where the prompt does not hold it word for word."""
+    after: str = ""
+    """What stood behind it, such as the end of a turn in a chat form."""
 
     @property
     def predicted(self) -> int:
@@ -108,13 +113,19 @@ def _parse(found: dict[str, Any], task: str, where: str) -> Answer:
     logprobs = tuple(sample.logprobs)
     if len(labels) != len(logprobs) or len(set(labels)) != len(labels):
         raise ResultsError(f"{where}: labels {labels} with log-likelihoods {logprobs}. {CHANGED}")
+    prompt = requests[0].context
+    question = sample.doc.prompt or prompt
+    before, found_in, after = prompt.rpartition(question) if question else ("", "", "")
     answer = Answer(
         task=task,
         doc_id=sample.doc_id,
-        question=sample.doc.prompt or requests[0].context,
+        question=question,
         labels=labels,
         logprobs=logprobs,
         target=_target(sample.target.strip(), labels, where),
+        # Thousands of questions have the same shots: each text is kept once.
+        before=sys.intern(before) if found_in else None,
+        after=sys.intern(after),
     )
     if answer.correct != bool(sample.right):
         raise ResultsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..languages import joined, say
 from .files import TaskResult
 from .samples import Answer
 
@@ -36,15 +37,18 @@ class Ties:
         """A sentence on them; empty where there are none."""
         if not self.questions:
             return ""
-        counted = (
-            f"{self.questions} of {self.of} questions ({self.share:.1%}) have best labels of exactly equal "
-            "log-likelihood, where the first label counts as the answer"
+        counted = say(
+            "{questions} of {of} questions ({share:.1%}) have best labels of exactly equal log-likelihood, where the "
+            "first label counts as the answer",
+            questions=self.questions,
+            of=self.of,
+            share=self.share,
         )
-        advice = (
-            ", so the score is mostly how often that label is right: look for equal logits (a zeroed or missing head, "
+        advice = say(
+            "so the score is mostly how often that label is right: look for equal logits (a zeroed or missing head, "
             "a broken checkpoint)"
         )
-        return counted + advice if self.degenerate else counted
+        return joined(", ", (counted, advice)) if self.degenerate else counted
 
 
 def count_ties(results: Sequence[TaskResult], logged: Mapping[str, Sequence[Answer]]) -> tuple[Ties, int]:
