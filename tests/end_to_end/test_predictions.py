@@ -120,6 +120,7 @@ def test_ceval(lm: BaichuanLM, vocabulary: Path, data_dir: Path) -> None:
     assert results["config"]["baichuan"]["shortened_prompts"] == {}
 
 
+@pytest.mark.slow
 def test_mmlu(lm: BaichuanLM, vocabulary: Path, data_dir: Path) -> None:
     subjects = ["high_school_european_history", "abstract_algebra", "us_foreign_policy"]
     results = evaluate(lm, [f"mmlu_5shot_{subject}" for subject in subjects], data_dir)

@@ -132,12 +132,10 @@ def padded_batch(model: PreTrainedModel, requests: list[Request]) -> torch.Tenso
     return torch.stack([after[tuple(context)][target] for context, (target,) in requests])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [
-        *(pytest.param(family, "blockwise", marks=pytest.mark.slow) for family in MODELS),
-        ("baichuan1-13b", "dense"),
-    ],
+    [*((family, "blockwise") for family in MODELS), ("baichuan1-13b", "dense")],
 )
 def test_bfloat16_is_as_near_to_float32_as_plain_batches_are(family: str, kind: str) -> None:
     chance = random.Random(1)  # noqa: S311 - not cryptography
