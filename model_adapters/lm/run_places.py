@@ -8,6 +8,7 @@ import logging
 import os
 import sqlite3
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ import filelock
 from ..errors import CacheError, PlaceError
 from ..hosts.lm_eval import answers_in, evaluation_under_way, results_table
 from ..places import held, try_folder
+
+COMMIT_SECONDS = 5.0
 
 
 def try_run_places() -> None:
@@ -96,6 +99,22 @@ def naming_the_cache(hook: Any) -> Iterator[None]:
         if answers is None:
             raise
         raise _cannot_keep(Path(answers.filename), error) from error
+
+
+def commit_if_possible(answers: Any) -> None:
+    """Has a database write what it was given, unless that doesn't come to an end any more.
+
+    A signal that arrives while an answer is handed to the database's thread may leave that thread waiting for ever, and
+    with it whoever waits for it.
+    """
+
+    def commit() -> None:
+        with contextlib.suppress(sqlite3.Error):  # is raised, or was, where the answers are needed
+            answers.commit()
+
+    thread = threading.Thread(target=commit, daemon=True)
+    thread.start()
+    thread.join(COMMIT_SECONDS)
 
 
 def _lock_of(file: Path) -> Path:

@@ -37,7 +37,7 @@ from .provenance import provenance
 from .question_bar import QuestionBar
 from .request_encoding import Encoded, RequestEncoding
 from .run_facts import RunFacts
-from .run_places import hold_cache, naming_the_cache, try_run_places
+from .run_places import commit_if_possible, hold_cache, naming_the_cache, try_run_places
 from .self_check import SelfCheck
 from .shared_generation import SharedGeneration
 from .task_tokens import count_by_task
@@ -251,13 +251,16 @@ class TrieLM(HFLM):
     @contextmanager
     def _keeping_answers(self) -> Iterator[None]:
         """However this block ends, what it put into the cache is written, which else happens some time later."""
+        cache = answers_in(self.cache_hook)
         with naming_the_cache(self.cache_hook):
             try:
                 yield
-            finally:
-                cache = answers_in(self.cache_hook)
+            except BaseException:
                 if cache is not None:
-                    cache.commit()
+                    commit_if_possible(cache)
+                raise
+            if cache is not None:
+                cache.commit()
 
     def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
         """Notes what each task sent and what it took; `requests` has the Instance of each encoded one."""

@@ -21,7 +21,7 @@ sys.path += [str(TESTS / "data_command"), str(TESTS / "tasks")]
 
 from faulty_homes import FaultyHomes  # noqa: E402
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,6 +64,8 @@ class Storm:
             self.fell[signal.Signals(order["signal"]).name] += 1
         elif any(done["statuses"]):
             pytest.fail(f"ended by itself with {done['statuses']}:\n{self.log.read_text('utf-8')[-3000:]}")
+        if done["hung"] and processes == 1:
+            pytest.fail(f"hung after {signal.Signals(order['signal']).name}:\n{self.log.read_text('utf-8')[-6000:]}")
         return done
 
     def moment(self, seconds: float) -> float:

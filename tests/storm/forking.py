@@ -6,6 +6,7 @@ its imports, and kills fall into loading, scoring and writing.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import signal
@@ -42,7 +43,7 @@ def evaluate(told: str, began: float, arguments: list[str]) -> None:
     with open(told, "a", buffering=1) as tell:
 
         def say(phase: str, key: str = "") -> None:
-            print(phase, time.monotonic() - began, key, file=tell)
+            tell.write(f"{phase} {time.monotonic() - began} {key}\n")
 
         say("loading")
         add_partial, save = lm_eval.api.model.CacheHook.add_partial, EvaluationTracker.save_results_aggregated
@@ -78,6 +79,7 @@ def child(order: dict[str, Any], rank: int) -> int:
     for stream in (1, 2):
         os.dup2(log, stream)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    faulthandler.register(signal.SIGUSR1, file=log, all_threads=True)
     if order["processes"] > 1:
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(order["processes"])}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(order["port"])}
@@ -120,6 +122,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     order["began"] = began = time.monotonic()
     living = {fork(order, rank) for rank in range(order["processes"])}
     statuses: list[int] = []
+    hung = False
     signalled: float | None = None
     phase_began = None if order["phase"] else 0.0
     while living:
@@ -137,10 +140,14 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
             for pid in living:
                 os.kill(pid, order["signal"])
         elif signalled is not None and now > signalled + GRACE:
+            hung = True
+            for pid in living:
+                os.kill(pid, signal.SIGUSR1)  # says where it hangs
+            time.sleep(1)
             for pid in living:
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.002)
-    return {"seconds": time.monotonic() - began, "killed": signalled is not None, "statuses": statuses}
+    return {"seconds": time.monotonic() - began, "killed": signalled is not None, "hung": hung, "statuses": statuses}
 
 
 if __name__ == "__main__":
