@@ -21,7 +21,7 @@ sys.path += [str(TESTS / "data_command"), str(TESTS / "tasks")]
 
 from faulty_homes import FaultyHomes  # noqa: E402
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -138,7 +138,7 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_undisturbed_one(
     hub()
     kills = runs = 0
     while kills < storm.kills:
-        phase = "scoring"
+        phase = storm.chance.choice(PHASES)
         done = disturbed.run(phase, after=storm.moment(first["phases"][phase]))
         kills += done["killed"]
         if not done["killed"]:
