@@ -7,6 +7,7 @@ them, so that a folder copied into lm-eval's own ``lm_eval/tasks/`` stands alone
 from __future__ import annotations
 
 import collections
+import contextlib
 import errno
 import hashlib
 import json
@@ -565,8 +566,11 @@ def github_file(file: DataFile, *, fresh: bool = False) -> tuple[bytes, str]:
             f"variable {GITHUB_VARIABLE}, or fill a folder elsewhere (lm-eval-baichuan data fetch PATH) and name it: "
             f"--metadata data_dir=PATH, or the environment variable {DATA_VARIABLE}."
         ) from error
-    kept.parent.mkdir(parents=True, exist_ok=True)
     part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(kept)
+    with contextlib.suppress(
+        OSError
+    ):  # without a copy here, the next run downloads it again
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(kept)
     return bytes(content), address

@@ -262,6 +262,16 @@ def test_an_endless_file_of_the_hub_is_given_up(
     assert written < 1 << 27
 
 
+def test_a_cache_of_downloads_that_cannot_be_written_is_done_without(
+    homes: FaultyHomes, tmp_path: Path, made_data: Path
+) -> None:
+    import huggingface_hub
+
+    (huggingface_hub.cached_assets_path("lm_eval", *home("gaokao")) / "Data").write_text("a file where a folder goes")
+    assert fetch(tmp_path, "--only", "gaokao") == 0
+    assert_same(tmp_path, made_data, "gaokao")
+
+
 def test_a_second_fetch_at_once_is_refused_and_a_dead_one_is_not_waited_for(
     homes: FaultyHomes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
