@@ -222,6 +222,12 @@ class _Task(_Read):
     dataset_kwargs: _DatasetArguments | None = None
     metadata: _Metadata | None = None
 
+    @model_validator(mode="after")
+    def _asks_a_split(self) -> _Task:
+        if not (self.test_split or self.validation_split):
+            raise ValueError("neither test_split nor validation_split is stated")
+        return self
+
 
 class _Metrics(_Read):
     """The metrics of one of our tasks."""

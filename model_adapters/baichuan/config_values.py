@@ -6,7 +6,7 @@ else (the string "false" is true).
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ def _is_int(value: Any, low: int = 1, high: int = 2**31 - 1) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _or_null(kind: _Kind) -> _Kind:

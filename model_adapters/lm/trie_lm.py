@@ -109,8 +109,8 @@ class TrieLM(HFLM):
         window = own_window(self.model)
         if window is not None and self.max_length > window and self.rank == 0:
             logger.warning(
-                "max_length=%d is beyond the %d tokens that the checkpoint states: what longer prompts score says little "
-                "of the model. The results record both numbers.",
+                "max_length=%d is beyond the %d tokens that the checkpoint states: what longer prompts score says "
+                "little of the model. The results record both numbers.",
                 self.max_length,
                 window,
             )

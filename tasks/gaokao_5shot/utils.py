@@ -105,10 +105,12 @@ def read_rows(
         raise ValueError(
             f"{source}: not JSON to be read ({error}). Replace the file."
         ) from error
-    except (KeyError, TypeError) as error:
-        raise ValueError(
+    except (KeyError, TypeError):
+        examples = None
+    if not isinstance(examples, list):
+        raise ValueError(  # noqa: TRY004  # a file that is wrong, not an argument
             f"{source}: no list 'example' found, as GAOKAO-Bench has it. Replace the file."
-        ) from error
+        )
     kinds = {
         "index": int,
         "year": str,

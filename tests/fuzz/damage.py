@@ -99,8 +99,10 @@ def _set(data: Any, parent: Any, key: Any, value: Any) -> Any:
 
 
 def _with(data: Any, parent: Any, key: Any, value: Any, name: str, before: Any) -> Damage:
-    # What stood open may be stated; what was stated is damaged by another type.
-    return Damage(name, _dump(_set(data, parent, key, value)), asks=before is None)
+    # What stood open may be stated, and one number is as good as another; else another type is damage.
+    numbers = all(type(each) in (int, float) for each in (value, before))
+    name = "deleted" if value is None else name
+    return Damage(name, _dump(_set(data, parent, key, value)), asks=before is None or numbers)
 
 
 def _without(data: Any, parent: Any, key: Any) -> Damage:
@@ -110,7 +112,8 @@ def _without(data: Any, parent: Any, key: Any) -> Damage:
 
 def _raw(data: Any, parent: Any, key: Any, draw: Random) -> Damage:
     name = draw.choice(list(RAW))
-    return Damage(name, _dump_raw(_set(data, parent, key, MARK), draw.choice(RAW[name])), asks=False)
+    asks = name == "huge" and type(parent[key]) in (int, float)  # a base of rotary frequencies may be 1e308
+    return Damage(name, _dump_raw(_set(data, parent, key, MARK), draw.choice(RAW[name])), asks)
 
 
 def _twice(data: Any, parent: Any, key: Any, draw: Random) -> Damage:
