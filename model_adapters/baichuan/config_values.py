@@ -30,8 +30,7 @@ def _is_int(value: Any, low: int = 1, high: int = 2**31 - 1) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    # A whole number may be too large for a float, which isfinite would make of it.
-    return type(value) in (int, float) and -sys.float_info.max <= value <= sys.float_info.max
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max
 
 
 def _or_null(kind: _Kind) -> _Kind:

@@ -27,6 +27,10 @@ PATTERN_SECONDS, LOADING_SECONDS = 5.0, 600.0
 """How long one text of an adapter may take as a regular expression, and how long peft may take for the adapter."""
 # Adapters that are at work behind these tokens only (activated LoRA), which a log-likelihood request does not have.
 _INVOKED = ("alora_invocation_tokens", "invocation_tokens", "invocation_string", "alora_invocation_string")
+# What scales an adapter's product of matrices, or turns it.
+_FLAGS = ("use_rslora", "use_dora", "fan_in_fan_out", "lora_bias")
+_NUMBERS = ("r", "lora_alpha")
+_PATTERNS_OF_NUMBERS = ("rank_pattern", "alpha_pattern")
 # Embedding and head that were trained whole, in the several names that peft gives them.
 _TRAINED_ROWS = re.compile(rf"\b(embed_tokens|lm_head)(\.({'|'.join(WHOLE_LAYER_NAMES)}))*\.weight$")
 
@@ -98,6 +102,7 @@ def _check_config(folder: Path, modules: Sequence[str]) -> None:
             f"{file}: megatron_config is set, for which peft would import what megatron_core names "
             f"({config.get('megatron_core')!r:.80}); no code is run on a file's word. Save it without Megatron."
         )
+    _check_scaling(file, config)
     _check_patterns(file, config, modules)
     if type(config.get("peft_type")) is not str:
         raise CheckpointError(
@@ -110,6 +115,22 @@ def _check_config(folder: Path, modules: Sequence[str]) -> None:
                 "tokens only, which prompts of an evaluation do not hold: the scores would be the bare model's. Leave "
                 "peft= out to score the model without it."
             )
+
+
+def _check_scaling(file: Path, config: dict[str, Any]) -> None:
+    """Refuses values of another type where peft would compute with what it takes them for: the text "false" is true."""
+    for key in _FLAGS:
+        if config.get(key) is not None and type(config[key]) is not bool:
+            raise CheckpointError(f"{file}: {key} is {config[key]!r:.80}; expected true or false. Correct the file.")
+    numbers = {key: config[key] for key in _NUMBERS if config.get(key) is not None}
+    for key in _PATTERNS_OF_NUMBERS:
+        given = config.get(key) or {}
+        if not isinstance(given, dict):
+            raise CheckpointError(f"{file}: {key} is {given!r:.80}; expected an object of numbers. Correct the file.")
+        numbers |= {f"{key}, {name!r:.40}": value for name, value in given.items()}
+    for key, value in numbers.items():
+        if type(value) not in (int, float) or not 0 <= value < 2**31:
+            raise CheckpointError(f"{file}: {key} is {value!r:.80}; expected a number, 0 or more. Correct the file.")
 
 
 def _check_patterns(file: Path, config: dict[str, Any], modules: Sequence[str]) -> None:

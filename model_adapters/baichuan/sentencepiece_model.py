@@ -27,6 +27,13 @@ def load_pieces(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
         raise TokenizerError(
             f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
         ) from error
+    try:
+        pieces.id_to_piece(list(range(len(pieces))))
+    except UnicodeDecodeError as error:
+        raise TokenizerError(
+            f"{vocab_file}: a sentencepiece model with a piece that is not UTF-8 ({error.reason}). It is damaged: "
+            "download the file again."
+        ) from error
     if not 0 <= pieces.unk_id() < len(pieces):
         raise TokenizerError(
             f"{vocab_file}: a sentencepiece model of {len(pieces)} pieces, without one for what is unknown. It is "

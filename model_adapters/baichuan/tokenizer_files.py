@@ -147,7 +147,7 @@ def _options(config: dict[str, Any], file: Path) -> dict[str, Any]:
     length = config.get("model_max_length")
     if length is not None:
         number = isinstance(length, (int, float)) and not isinstance(length, bool)
-        if not number or not math.isfinite(length) or length <= 0:
+        if not number or not 0 < length < math.inf:
             raise _wrong(f"{file}, key 'model_max_length'", length, "a positive number")
         options["model_max_length"] = length
     return options

@@ -175,6 +175,10 @@ def test_missing_or_damaged_model_file(small_tokenizer: Path, tmp_path: Path) ->
     (tmp_path / "tokenizer.model").write_bytes(small_tokenizer.read_bytes()[:100])
     with pytest.raises(TokenizerError, match="not a readable sentencepiece model"):
         BaichuanTokenizer(vocab_file=str(tmp_path / "tokenizer.model"))
+    content = small_tokenizer.read_bytes()
+    (tmp_path / "tokenizer.model").write_bytes(content.replace("▁What".encode(), b"\xff\xfe\xfdWhat"))
+    with pytest.raises(TokenizerError, match="a piece that is not UTF-8"):
+        BaichuanTokenizer(vocab_file=str(tmp_path / "tokenizer.model"))
 
 
 def test_an_id_that_the_vocabulary_does_not_have_is_named(small_tokenizer: Path) -> None:

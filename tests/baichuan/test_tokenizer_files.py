@@ -123,6 +123,7 @@ def test_an_option_that_is_not_obeyed_is_said(folder: Folder, caplog: pytest.Log
         ({"add_bos_token": "false"}, "'add_bos_token': found 'false', expected true or false"),
         ({"padding_side": "top"}, "'padding_side': found 'top', expected 'left' or 'right'"),
         ({"model_max_length": "4096"}, "'model_max_length': found '4096', expected a positive number"),
+        ({"model_max_length": -(10**400)}, "'model_max_length': found -1000"),
         ({"chat_template": [{"name": "a"}]}, "'chat_template': found .* expected an object with 'name'"),
         ({"pad_token": 0}, "'pad_token': found 0, expected a token"),
         ({"pad_token": {"content": ["x"]}}, r"'pad_token', 'content': found \['x'\], expected text"),

@@ -112,7 +112,8 @@ def _without(data: Any, parent: Any, key: Any) -> Damage:
 
 def _raw(data: Any, parent: Any, key: Any, draw: Random) -> Damage:
     name = draw.choice(list(RAW))
-    return Damage(name, _dump_raw(_set(data, parent, key, MARK), draw.choice(RAW[name])), asks=False)
+    asks = name == "huge" and type(parent[key]) in (int, float)  # a base of rotary frequencies may be 1e308
+    return Damage(name, _dump_raw(_set(data, parent, key, MARK), draw.choice(RAW[name])), asks)
 
 
 def _twice(data: Any, parent: Any, key: Any, draw: Random) -> Damage:

@@ -146,6 +146,29 @@ def test_an_adapter_for_other_modules_stops(write_checkpoint: Write, tmp_path: P
         BaichuanLM(base, device="cpu", peft=str(adapter))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_rslora", "false"),
+        ("use_rslora", float("nan")),
+        ("fan_in_fan_out", "false"),
+        ("lora_alpha", True),
+        ("lora_alpha", "8"),
+        ("alpha_pattern", {"W_pack": True}),
+        ("alpha_pattern", [1]),
+    ],
+)
+def test_a_value_of_another_type_that_would_scale_an_adapter_otherwise_stops(
+    write_checkpoint: Write, tmp_path: Path, key: str, value: object
+) -> None:
+    base, adapter = write_checkpoint(), tmp_path / "adapter"
+    train_adapter(base, adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(CheckpointError, match=rf"adapter_config\.json: {key}.*expected"):
+        BaichuanLM(base, device="cpu", peft=str(adapter))
+
+
 class Bomb:
     def __init__(self, target: Path) -> None:
         self.target = target
