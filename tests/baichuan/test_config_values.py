@@ -20,8 +20,8 @@ Write = Callable[..., Path]
 
 GONE = object()
 VALUES: tuple[Any, ...] = (
-    GONE, None, True, False, 0, 1, -1, 1.5, 10**12, 10**400, float("nan"), float("inf"), "x", "1e-6", "false", [], [1], {},
-    {"a": 1},
+    GONE, None, True, False, 0, 1, -1, 1.5, 10**12, 10**400, float("nan"), float("inf"), "x", "1e-6", "false",
+    [], [1], {}, {"a": 1},
 )  # fmt: skip
 # Keys that the tiny configurations do not have, but others do.
 MORE_KEYS = (
