@@ -210,9 +210,9 @@ def test_nothing_but_the_content_is_left_behind(folder: Path, kept: Kept, cache:
 
 @pytest.mark.slow
 def test_all_of_lm_evals_own_tasks_and_ours_are_the_same(kept: Kept) -> None:
-    from lm_eval_baichuan.registration import _task_directories
+    from lm_eval_baichuan.registration import task_directories
 
-    roots = [Path(str(lm_eval_index.__file__)).parent, *_task_directories()]
+    roots = [Path(str(lm_eval_index.__file__)).parent, *task_directories()]
     plain = own_build()(roots)
     assert len(plain) > 10_000
     assert same(kept.build(*roots), plain)

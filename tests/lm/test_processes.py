@@ -59,6 +59,8 @@ for folder in sys.argv[2:]:
     scores[f"{folder} generated"] = ids[0].tolist()
 with open(f"{sys.argv[1]}-{os.environ['RANK']}.json", "w") as file:
     json.dump(scores, file)
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()  # left to the end of the process, its threads may abort it
 """
 
 
