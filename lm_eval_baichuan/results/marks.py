@@ -77,14 +77,11 @@ def _read_lines(measure: Measure, task: str) -> list[tuple[str, dict[str, object
 
 
 def _mark(sample: dict[str, object], metric: str, where: str) -> tuple[int, Mark]:
-    try:
-        question = str(sample.get("doc_hash") or "")
-        mark = Mark(question, float(sample[metric]), int(sample["options"]))  # type: ignore[arg-type, call-overload]
-        return int(sample["doc_id"]), mark  # type: ignore[call-overload]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ResultsError(
-            f"{where}: {metric} of question {sample.get('doc_id')!r} cannot be read ({error})."
-        ) from error
+    from .schema import Marked, Score, check  # pydantic takes its time
+
+    marked = check(Marked, sample, where)
+    score = check(Score, sample[metric], where, metric)
+    return marked.doc_id, Mark(marked.doc_hash or "", score.root, int(str(sample["options"])))
 
 
 def _check(measure: Measure, marks: Marks) -> None:

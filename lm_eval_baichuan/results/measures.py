@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +115,7 @@ def read_measures(file: ResultsFile) -> Iterator[Measure | str]:
                 metric=metric,
                 filter=filter_,
                 share=_share(file, name, metric, value),
-                stderr=float(stderr) if _is_number(stderr) else None,
+                stderr=_share(file, name, f"{metric}_stderr", stderr) if _is_number(stderr) else None,
                 members=tasks,
                 group=group,
                 file=file,
@@ -133,13 +132,17 @@ def _members(file: ResultsFile) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _names_below(file: ResultsFile, name: str, above: tuple[str, ...] = ()) -> list[str]:
-    if name in above:
-        raise ResultsError(f"{file.path}: group_subtasks: {name} holds itself. The file has been changed.")
+def _names_below(file: ResultsFile, name: str) -> list[str]:
+    """The groups and tasks below a group, each once, in the file's order, each before those inside it."""
     found: dict[str, None] = {}
-    for child in _children(file, name):
-        found[child] = None
-        found |= dict.fromkeys(_names_below(file, child, (*above, name)))
+    waiting = _children(file, name)[::-1]
+    while waiting:
+        child = waiting.pop()
+        if child == name:
+            raise ResultsError(f"{file.path}: group_subtasks: {name} holds itself. The file has been changed.")
+        if child not in found:
+            found[child] = None
+            waiting += _children(file, child)[::-1]
     return list(found)
 
 
@@ -165,13 +168,13 @@ def _metrics(file: ResultsFile, name: str) -> dict[tuple[str, str], Any]:
 def _share(file: ResultsFile, task: str, metric: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise ResultsError(
-            f"{file.path}: task {task}: {metric} is {value!r}, no share of questions. The file has been changed."
+            f"{file.path}: task {task}: {metric} is {value!r:.60}, no share of questions. The file has been changed."
         )
     return float(value)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value  # NaN isn't
 
 
 def _options(config: object) -> int | None:

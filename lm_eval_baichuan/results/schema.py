@@ -265,6 +265,23 @@ class Sample(_Read):
     right: Annotated[float, Field(ge=0, le=1, multiple_of=1)] = Field(alias="acc")
 
 
+class Marked(_Read):
+    """One line of logged samples of a task of others."""
+
+    doc_id: Count
+    doc_hash: str | None = None
+
+
+def _number(given: Any) -> Any:
+    return float(given) if isinstance(given, bool) else given
+
+
+class Score(RootModel[Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]]):
+    """How far one of their questions was answered right; some tasks log it as true or false."""
+
+    model_config = ConfigDict(strict=True)
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 

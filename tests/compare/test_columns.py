@@ -260,6 +260,8 @@ def edited(others: Path, folder: Path, **changes: Any) -> Path:
     ("changes", "message"),
     [
         ({"results.pick_easy.acc,none": 1.5}, "task pick_easy: acc is 1.5, no share of questions"),
+        ({"results.pick_easy.acc,none": 10**400}, "task pick_easy: acc is 1000"),
+        ({"results.pick_easy.acc_stderr,none": 10**400}, "task pick_easy: acc_stderr is 1000"),
         ({"group_subtasks.pick": ["pick"]}, "group_subtasks: pick holds itself"),
         ({"results.letters.exact_match,strict-match": 0.5}, "exact_match 0.0000, but results_.* says 0.5000"),
     ],
@@ -269,6 +271,26 @@ def test_damaged_results_of_other_tasks_are_refused(
 ) -> None:
     with pytest.raises(ResultsError, match=message):
         outcome_of(edited(others, tmp_path / "x", changes=changes))
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("exact_match", float("inf")), ("exact_match", "1"), ("doc_id", float("inf")), ("doc_id", True)],
+)
+def test_damaged_samples_of_other_tasks_are_refused(others: Path, tmp_path: Path, place: str, value: object) -> None:
+    path = edited(others, tmp_path / "x", changes={})
+    (samples,) = path.parent.glob("samples_letters_*.jsonl")
+    lines = [json.loads(line) for line in samples.read_text(encoding="utf-8").splitlines()]
+    lines[0][place] = value
+    samples.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    with pytest.raises(ResultsError, match=rf"{samples.name}, line 1: {place}: found .*expected"):
+        outcome_of(path, others / "demo-short__checkpoint-800")
+
+
+def test_groups_that_hold_each_other_many_times_take_no_time(others: Path, tmp_path: Path) -> None:
+    pairs = {f"{side}{level}": [f"a{level + 1}", f"b{level + 1}"] for level in range(200) for side in "ab"}
+    changes = {f"group_subtasks.{name}": below for name, below in {**pairs, "pick": ["a0", "pick_easy"]}.items()}
+    outcome_of(edited(others, tmp_path / "x", changes=changes))  # 2 ** 200 ways lead through them
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def run_case(kind: Kind, seed: int) -> Case:
     except kind.errors as error:
         said = str(error)
         # Numbers that turned out wrong while the model ran are told by their layer.
-        named = (file.name, str(file.parent), "model.layers.")
+        named = (file.name, str(file.parent), "(first in model.", "were not asked the same: question")
         outcome = ERROR if any(name in said for name in named) else UNNAMED
     except Exception as error:  # noqa: BLE001  (that is what is looked for)
         outcome, said = BARE, "".join(traceback.format_exception(error)[-4:])

@@ -102,18 +102,20 @@ def _of_results(name: str, folder: Path, write: Callable[[Any, Any], Any]) -> Ki
         "quantization": None,
         "remembered_answers": 0,
     }
-    tasks = {LAW: (5, 8), LOGIC: (3, 8), VIROLOGY: (4, 8)}
+    foreign = {"ceval-valid_law": (2, 4)}
+    tasks = {LAW: (5, 8), LOGIC: (3, 8), VIROLOGY: (4, 8), **foreign}
     extra = {"date": 1.7e9, "chat_template": None}
     write_results(folder / "ours", tasks, facts=facts, limit=8, available=24, extra=extra)
-    write_results(folder / "theirs", {LAW: (4, 8), "ceval-valid_law": (2, 4)}, model="hf", pretrained="their/model")
+    write_results(folder / "theirs", {LAW: (4, 8), **foreign}, model="hf", pretrained="their/model")
     for place in ("ours", "theirs"):
-        write_samples(folder / place, {LAW: (5, 8) if place == "ours" else (4, 8)}, seed=len(place))
+        logged = {LAW: (5, 8) if place == "ours" else (4, 8), **foreign}
+        write_samples(folder / place, logged, seed=len(place))
 
     def measure(file: Path) -> Any:
-        (path,) = file.parent.glob("results_*.json")
-        runs = read_runs([path])
+        runs = read_runs(sorted(folder.rglob("results_*.json")))
         logged = [read_logged(run) for run in runs]
         outcome = write(find_outcome(runs, "Baichuan-7B", 0.95, logged), runs)
+        list(outcome.tables(None))
         lines = [line for comparison in outcome.comparisons for line in comparison.lines]
         intervals = [(line.ours.value, line.ours.low, line.ours.high) for line in lines]
         numbers = [[(line.suite, line.part, line.asked) for line in lines], intervals]
