@@ -23,7 +23,7 @@ def load_pieces(vocab_file: str | None) -> sentencepiece.SentencePieceProcessor:
     pieces = sentencepiece.SentencePieceProcessor()
     try:
         pieces.Load(str(vocab_file))
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:  # the reason itself may be no UTF-8
         raise TokenizerError(
             f"{vocab_file}: not a readable sentencepiece model ({error}). Download the file again."
         ) from error

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from ..errors import CheckpointError
 from .json_files import read_object
@@ -155,7 +155,7 @@ def tensor_headers(file: Path) -> dict[str, tuple[Shape, str]]:
             f"{file}: refused. It is not a plain file of tensors: loading it would run code, or it is damaged "
             f"({_reason(error)}). Use a safetensors version, or download it again."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, AttributeError, ValueError) as error:
+    except Exception as error:  # the reader of pickles raises whatever a damaged one leads it to
         raise CheckpointError(
             f"{file}: cannot be read as a weight file of {file.stat().st_size} bytes ({_reason(error)}). "
             "It is probably truncated; download it again."

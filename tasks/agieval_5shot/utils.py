@@ -155,7 +155,12 @@ def read_rows(
         )
     if not rows:
         raise ValueError(f"{source} holds no rows. Replace it by the published file.")
-    check_questions(single_answers(rows), ("question",), own_data=own_data)
+    questions = single_answers(rows)
+    if not questions:
+        raise ValueError(
+            f"{source} holds no question with exactly one answer A-D. Replace it by the published file."
+        )
+    check_questions(questions, ("question",), own_data=own_data)
     return rows
 
 

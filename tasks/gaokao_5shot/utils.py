@@ -134,7 +134,12 @@ def read_rows(
                     "Correct the row."
                 )
         example["source"] = f"{source}, example {number}"
-    check_questions(single_answers(examples), ("question",), own_data=own_data)
+    questions = single_answers(examples)
+    if not questions:
+        raise ValueError(
+            f"{source} holds no question with exactly one answer A-D. Replace it by the published file."
+        )
+    check_questions(questions, ("question",), own_data=own_data)
     return list(examples)
 
 

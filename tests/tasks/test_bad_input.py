@@ -94,6 +94,26 @@ def test_an_empty_file(task: str, file: str, data: Path, load: Load) -> None:
         load(task, data_dir=str(data), own_data=True)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"example": []}', "holds no question with exactly one answer"),
+        ('{"example": 3}', "no list 'example' found"),
+        ("[" * 100_000, "not JSON to be read"),
+        ('{"example": ' + "9" * 5000 + "}", "not JSON to be read"),
+    ],
+)
+def test_json_without_questions(content: str, message: str, data: Path, load: Load) -> None:
+    file = JSON_FILES["gaokao_5shot_physics"]
+    (data / file).write_text(content)
+    with pytest.raises(ValueError, match=rf"{data / file}\b.*{message}"):
+        load("gaokao_5shot_physics", data_dir=str(data), own_data=True)
+    file = JSON_FILES["agieval_5shot_sat_math"]
+    (data / file).write_text(content + "\n")
+    with pytest.raises(ValueError, match=rf"{data / file}, line 1\b"):
+        load("agieval_5shot_sat_math", data_dir=str(data), own_data=True)
+
+
 @pytest.mark.parametrize(("task", "where"), CSV_FILES.items())
 @pytest.mark.parametrize("answer", ["E", "a", " A", "AB", ""])
 def test_an_answer_outside_a_to_d(
