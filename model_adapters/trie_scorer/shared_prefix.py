@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from ..hosts.accelerate import input_device
 from ..hosts.transformers import CACHE_KEYWORD, DynamicLayer
 from .refusals import decoder_of, plain_model
-from .trie.build import TokenIds
+from .trie.build import TokenIds, common_prefix
 
 LEAST = 32
 """Tokens: a shorter common beginning is not worth the copies of its cache."""
@@ -51,52 +51,78 @@ def alike(sequences: Sequence[TokenIds], least: int = LEAST) -> list[Alike]:
         The groups of two or more, and in the end one without a prefix with all others, if there are any.
     """
     ids = [np.asarray(sequence, dtype=np.int64) for sequence in sequences]
-    order = sorted(range(len(ids)), key=lambda number: ids[number].tolist())
-    # The tree of all common beginnings, bottom-up: sequences in order, and what each shares with the one before it.
-    open_nodes = [_Node(0)]
-    for place, number in enumerate(order):
-        node = _Node(len(ids[number]), alone=[number])
-        following = order[place + 1] if place + 1 < len(order) else None
-        shared = 0 if following is None else _common(ids[number], ids[following])
-        while open_nodes[-1].length > shared:
-            open_nodes[-1].add(node)
-            node = open_nodes.pop().settled(least)
-        if open_nodes[-1].length < shared:
-            open_nodes.append(_Node(shared))
-        open_nodes[-1].add(node)
-    root = open_nodes[0]
-    groups = [Alike(tuple(sorted(members)), ids[members[0]][:length]) for members, length in root.groups]
-    return groups + ([Alike(tuple(sorted(root.alone)), np.empty(0, dtype=np.int64))] if root.alone else [])
+    nodes = _tree(ids)
+    _settle(nodes, least)
+    groups, alone = [], list[int]()
+    waiting = [(nodes[-1], 0, alone)]
+    while waiting:
+        node, above, members = waiting.pop()
+        if above in node.opens:
+            above, members = node.length, []
+            groups.append((members, node.length))
+        members += node.alone
+        waiting += [(child, above, members) for child in node.children]
+    shared = [Alike(tuple(sorted(members)), ids[members[0]][:length]) for members, length in groups]
+    return shared + ([Alike(tuple(sorted(alone)), np.empty(0, dtype=np.int64))] if alone else [])
 
 
 @dataclass
 class _Node:
-    """The sequences with one common beginning: how they are best grouped below it."""
+    """The sequences with one common beginning.
+
+    Attributes:
+        length: Its tokens.
+        alone: Sequences that share no longer one with any other.
+        children: The longer beginnings that some of them share.
+        above: The lengths of those around it that may be shared, and 0 for none.
+        saved: By the length that is shared anyhow, the most tokens that its sequences can be spared.
+        opens: The lengths shared anyhow besides which sharing this one too spares more.
+    """
 
     length: int
-    saved: int = 0
-    groups: list[tuple[list[int], int]] = field(default_factory=list)
     alone: list[int] = field(default_factory=list)
-
-    def add(self, below: _Node) -> None:
-        """Takes what was found of some of its sequences."""
-        self.saved += below.saved
-        self.groups += below.groups
-        self.alone += below.alone
-
-    def settled(self, least: int) -> _Node:
-        """Makes one group of all its sequences where that shares more than the groups of longer beginnings do."""
-        members = [*(member for members, _ in self.groups for member in members), *self.alone]
-        if self.length >= least and self.length * (len(members) - 1) >= self.saved:
-            return _Node(self.length, self.length * (len(members) - 1), [(members, self.length)])
-        return self
+    children: list[_Node] = field(default_factory=list)
+    above: list[int] = field(default_factory=lambda: [0])
+    saved: dict[int, int] = field(default_factory=dict)
+    opens: set[int] = field(default_factory=set)
 
 
-def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
+def _tree(ids: Sequence[NDArray[np.int64]]) -> list[_Node]:
+    """The common beginnings, each behind those that are longer; the last is the empty one."""
+    order = sorted(range(len(ids)), key=lambda number: ids[number].tolist())
+    done, open_ = [], [_Node(0)]
+    for place, number in enumerate(order):
+        after = _may_share(ids[number], ids[order[place + 1]]) if place + 1 < len(order) else 0
+        if after > open_[-1].length:
+            open_.append(_Node(after))
+        open_[-1].alone.append(number)
+        while open_[-1].length > after:
+            node = open_.pop()
+            done.append(node)
+            if open_[-1].length < after:
+                open_.append(_Node(after))
+            open_[-1].children.append(node)
+    return [*done, open_[0]]
+
+
+def _settle(nodes: Sequence[_Node], least: int) -> None:
+    """Finds which beginnings to share: m sequences that share `l` tokens are spared l m, and one runs the l."""
+    for node in reversed(nodes):
+        for child in node.children:
+            child.above = [*node.above, *([node.length] if node.length >= least else [])]
+    for node in nodes:
+
+        def spared(length: int, node: _Node = node) -> int:
+            return length * len(node.alone) + sum(child.saved[length] for child in node.children)
+
+        opened = spared(node.length) - node.length if node.length >= least else 0
+        node.saved = {length: max(spared(length), opened) for length in node.above}
+        node.opens = {length for length in node.above if opened > spared(length)}
+
+
+def _may_share(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
     """How many tokens two sequences may share: their common beginning, but never all of one."""
-    length = max(0, min(len(one), len(other)) - 1)
-    differs = one[:length] != other[:length]
-    return int(differs.argmax()) if differs.any() else length
+    return min(common_prefix(one, other), max(0, min(len(one), len(other)) - 1))
 
 
 class SharedPrefix:

@@ -125,7 +125,7 @@ def _lay_out(requests: Sequence[tuple[TokenIds, TokenIds]], leaf_of: dict[bytes,
     sequences = [np.frombuffer(key, dtype=_KEY_DTYPE) for key in keys]
     shared = [0] * len(keys)
     for k in range(1, len(keys)):
-        shared[k] = _common_prefix(sequences[k - 1], sequences[k])
+        shared[k] = common_prefix(sequences[k - 1], sequences[k])
     size = sum(len(sequence) - lcp for sequence, lcp in zip(sequences, shared, strict=True))
 
     token = np.empty(size, dtype=np.int32)
@@ -172,7 +172,8 @@ def _lay_out(requests: Sequence[tuple[TokenIds, TokenIds]], leaf_of: dict[bytes,
     )
 
 
-def _common_prefix(a: NDArray[np.integer], b: NDArray[np.integer]) -> int:
+def common_prefix(a: NDArray[np.integer], b: NDArray[np.integer]) -> int:
+    """The number of tokens that two sequences of ids begin with alike."""
     length = min(len(a), len(b))
     differs = a[:length] != b[:length]
     return int(differs.argmax()) if differs.any() else length
