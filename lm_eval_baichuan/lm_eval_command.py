@@ -40,8 +40,7 @@ def run(command: Callable[[Any], None], arguments: Any) -> None:
             raise
         if _debugging(arguments):
             traceback.print_exc()
-        rank = int(os.environ.get("RANK", "0"))
-        which = f" (process {rank})" if rank else ""
+        which = f" (process {_rank()})" if _rank() else ""
         message = " ".join(line.strip() for line in str(error).splitlines())
         print(f"lm_eval: error{which}: {message}", file=sys.stderr)
         raise SystemExit(2) from None
@@ -52,7 +51,7 @@ def run(command: Callable[[Any], None], arguments: Any) -> None:
     except Terminated:
         _stopped("SIGTERM", before, 143)
     meaning = before.meaning_of_the_demo()
-    if meaning and not _is_helper():
+    if meaning and not _rank():
         print(meaning)
 
 
@@ -94,13 +93,13 @@ def _debugging(arguments: Any) -> bool:
     return "DEBUG" in (str(arguments.verbosity).upper(), os.environ.get("LMEVAL_LOG_LEVEL", "").upper())
 
 
-def _is_helper() -> bool:
-    """Whether this is one of several processes, but not the one that speaks for them."""
-    return int(os.environ.get("RANK", "0")) > 0
+def _rank() -> int:
+    """The number of this process; 0 of the one that speaks for all, and where there is but one."""
+    return int(os.environ.get("RANK", "0"))
 
 
 def _stopped(what: str, before: BeforeTheRun, status: int) -> None:
     ignore_further_signals()
-    if not _is_helper():
+    if not _rank():
         print(f"lm_eval: stopped by {what}. {what_is_kept(before.use_cache)}", file=sys.stderr)
     raise SystemExit(status)

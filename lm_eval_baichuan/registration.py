@@ -51,7 +51,7 @@ def keep_task_index() -> None:
     index = reads_tasks()
     if index is None or kept_index.switched_off() or hasattr(index.TaskIndex.build, "kept_folders"):
         return
-    if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod):
+    if not _takes_paths(index):
         return  # another way of building it: nothing is kept
     versions = {package: importlib.metadata.version(package) for package in ("lm_eval", "pyyaml", DISTRIBUTION)}
     kept_index.remember_files(index, [Path(str(index.__file__)).parent, *task_directories()], versions)
@@ -69,8 +69,8 @@ def add_task_directories() -> None:
     build = index.TaskIndex.build
     if hasattr(build, "plugin_directories"):
         return
-    parameters = list(inspect.signature(build).parameters)
-    if not isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod) or parameters[:1] != ["paths"]:
+    if not _takes_paths(index):
+        parameters = list(inspect.signature(build).parameters)
         raise RuntimeError(f"expected a static method TaskIndex.build(paths, …) in {index.__file__}, got {parameters}")
     own_tasks = Path(str(index.__file__)).parent
     directories = task_directories()
@@ -81,6 +81,12 @@ def add_task_directories() -> None:
 
     build_with_plugins.plugin_directories = directories  # type: ignore[attr-defined]
     index.TaskIndex.build = staticmethod(build_with_plugins)
+
+
+def _takes_paths(index: Any) -> bool:
+    """Whether lm-eval's index is built by a static method of paths, the only way that is known here."""
+    static = isinstance(inspect.getattr_static(index.TaskIndex, "build"), staticmethod)
+    return static and list(inspect.signature(index.TaskIndex.build).parameters)[:1] == ["paths"]
 
 
 def look_after_command() -> None:

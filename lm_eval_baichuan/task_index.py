@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,23 +155,8 @@ def switched_off() -> bool:
 
 
 def _same_in_json(content: dict[str, Any]) -> bool:
-    """Whether JSON gives back what YAML gave: not so for dates, sets, or keys that are no text."""
+    """Whether JSON gives back what YAML gave, types and order too: not so for dates, sets, or keys that are no text."""
     try:
-        return _alike(content, json.loads(json.dumps(content)))
+        return repr(json.loads(json.dumps(content))) == repr(content)
     except (TypeError, ValueError, RecursionError):
         return False
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two values are equal and of the same types, down to the last."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(_alike(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return _alike_all(one, other)
-    return bool(one == other)
-
-
-def _alike_all(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    return len(some) == len(others) and all(map(_alike, some, others))

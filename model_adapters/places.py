@@ -92,9 +92,18 @@ def held(lock: Path, refusal: str) -> Iterator[None]:
         holder.release()
 
 
-def hold(lock: Path, refusal: str) -> filelock.BaseFileLock:
-    """Takes a lock file until it is released or this process ends; see `held`."""
-    holder = filelock.FileLock(str(lock))
+def hold(lock: Path, refusal: str, *, again: bool = False) -> filelock.BaseFileLock:
+    """Takes a lock file until it is released or this process ends; see `held`.
+
+    Args:
+        lock: The file, in a folder that is there.
+        refusal: What to say if another process holds it.
+        again: Whether this process may take it more than once; it is free when it was released as often.
+
+    Raises:
+        PlaceError: Another process holds it, or the file cannot be written.
+    """
+    holder = filelock.FileLock(str(lock.absolute()), thread_local=not again, is_singleton=again)
     try:
         holder.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -127,7 +127,7 @@ def quiet(tasks: Collection[str]) -> None:
     task: Any = importlib.import_module("lm_eval.api.task")
     if not isinstance(task.tqdm, functools.partial):
         task.tqdm = functools.partial(task.tqdm, delay=2, leave=False)
-    evaluator: Any = importlib.import_module("lm_eval.evaluator")
+    evaluator: Any = importlib.import_module(EVALUATOR)
     ask_git = evaluator.get_git_commit_hash
     if hasattr(ask_git, "__wrapped__"):
         return

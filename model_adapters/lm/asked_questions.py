@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +9,8 @@ from functools import partial
 from typing import Any
 
 from lm_eval.api.instance import Instance
+
+from .cache_fingerprint import short_hash
 
 HOW_ASKED = frozenset(
     (
@@ -41,9 +41,9 @@ class AskedQuestions:
                 continue  # another answer of the same question
             doc = request.doc
             if isinstance(doc, Mapping) and "shot_lengths" in doc:
-                self.shots[task].update(map(_hash, doc.get("shots", ())))
+                self.shots[task].update(map(short_hash, doc.get("shots", ())))
                 doc = {name: value for name, value in doc.items() if name not in HOW_ASKED}
-            self.documents[task][request.doc_id] = _hash(doc)
+            self.documents[task][request.doc_id] = short_hash(doc)
 
     def add(self, other: AskedQuestions) -> None:
         """Adds the questions of another process."""
@@ -61,13 +61,8 @@ class AskedQuestions:
             ordered = sorted(documents.items(), key=lambda item: (item[0] is None, item[0]))
             facts[task] = {
                 "asked": len(ordered),
-                "numbers": _hash([number for number, _ in ordered]),
-                "questions": _hash(ordered),
-                "shots": _hash(sorted(self.shots[task])) if self.shots.get(task) else None,
+                "numbers": short_hash([number for number, _ in ordered]),
+                "questions": short_hash(ordered),
+                "shots": short_hash(sorted(self.shots[task])) if self.shots.get(task) else None,
             }
         return facts
-
-
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

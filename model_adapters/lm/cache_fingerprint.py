@@ -146,7 +146,10 @@ def _adapter(model: Any) -> Any:
 
 def digest(value: Any) -> str | None:
     """A short hash of what JSON or a text can hold; None of None."""
-    if value is None:
-        return None
+    return None if value is None else short_hash(value)
+
+
+def short_hash(value: Any) -> str:
+    """A short hash of what JSON can hold; of anything else in it, of its text."""
     text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

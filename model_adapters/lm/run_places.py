@@ -14,11 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from ..errors import CacheError, PlaceError
 from ..hosts.lm_eval import answers_in, evaluation_under_way, results_table
-from ..places import held, try_folder
+from ..places import held, hold, try_folder
 
 COMMIT_SECONDS = 5.0
 
@@ -56,9 +54,6 @@ def _try_cache(file: Path) -> None:
             ) from error
 
 
-_LOCKS: dict[str, filelock.BaseFileLock] = {}
-
-
 def hold_cache(answers: Any) -> None:
     """Keeps other runs off a cache for as long as its database is in use here.
 
@@ -69,15 +64,7 @@ def hold_cache(answers: Any) -> None:
         PlaceError: Another run uses it.
     """
     file = Path(answers.filename)
-    path = str(_lock_of(file).absolute())
-    # One lock a file and process, which counts how often it was taken: a model may be given the same cache again.
-    lock = _LOCKS.setdefault(path, filelock.FileLock(path, thread_local=False))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise PlaceError(_in_use(file)) from error
-    except OSError as error:
-        raise PlaceError(f"--use_cache {file}: {path} cannot be written ({error.strerror or error}).") from error
+    lock = hold(_lock_of(file), _in_use(file), again=True)  # a model may be given the same cache again
     weakref.finalize(answers, lock.release)
     logging.getLogger("sqlitedict").setLevel(logging.CRITICAL)  # its tracebacks are of what `naming_the_cache` names
 

@@ -26,6 +26,7 @@ from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, rem
 from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
+from ..trie_scorer.scorer import check_attention
 from ..trie_scorer.trie.build import TokenIds
 from .cache_fingerprint import check_cache, digest, fingerprint
 from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
@@ -43,8 +44,6 @@ from .shared_generation import SharedGeneration
 from .task_tokens import count_by_task
 
 logger = logging.getLogger(__name__)
-
-ATTENTION = ("auto", "blockwise", "dense", "flex")
 
 
 class TrieLM(HFLM):
@@ -146,8 +145,7 @@ class TrieLM(HFLM):
         check_names(options, cls._option_names(), others=cls.FURTHER_OPTIONS is None)
         check_device(options.get("device"), may_be_default=True)
         check_numbers(options)
-        if options.get("attention", "auto") not in ATTENTION:
-            raise OptionError(f"attention is {options['attention']!r}; expected one of {', '.join(ATTENTION)}.")
+        check_attention(options.get("attention", "auto"))
         return with_dtypes(options)
 
     @classmethod

@@ -27,7 +27,16 @@ from .trie.build import TokenIds
 
 AttentionKind = Literal["blockwise", "dense", "flex"]
 
-_KINDS = get_args(AttentionKind)
+
+def check_attention(kind: str) -> None:
+    """Refuses what is no way to compute attention.
+
+    Raises:
+        OptionError: It is none.
+    """
+    kinds = ("auto", *get_args(AttentionKind))
+    if kind not in kinds:
+        raise OptionError(f"attention is {kind!r}; expected one of {', '.join(kinds)}.")
 
 
 class Score(NamedTuple):
@@ -87,8 +96,7 @@ class TrieScorer:
         self._alibi = any(getattr(module, "alibi_slopes", None) is not None for module in self._decoder.modules())
         if token_budget != "auto" and token_budget < 1:
             raise OptionError(f"token_budget is {token_budget}; expected at least 1 token, or 'auto'.")
-        if attention not in (*_KINDS, "auto"):
-            raise OptionError(f"attention is {attention!r}; expected auto, {', '.join(_KINDS)}.")
+        check_attention(attention)
         self._shares_layers = tensor_parallel_size(self._model) > 1
         embedding: Any = self._model.get_input_embeddings()
         self._embedding: torch.Tensor = embedding.weight
