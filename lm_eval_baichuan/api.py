@@ -218,7 +218,7 @@ def report(
         ResultsError: A path holds no results, or some that cannot be read.
     """
     from .comparison.shown import Compared
-    from .html_report.command import write_report
+    from .html_report.report import write_report
     from .languages import LANGUAGES
 
     if lang not in LANGUAGES:

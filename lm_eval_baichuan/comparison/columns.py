@@ -10,6 +10,7 @@ from .chance import BELOW, LIKE
 from .condition import Condition, note
 from .curve import Curve
 from .differences import Difference
+from .intervals import Interval
 from .scores import Score
 from .table import INDENT, NOTHING, Marks, Table
 from .titles import unit_name
@@ -33,7 +34,7 @@ def scores_table(title: str, scores: Sequence[Score], confidence: float, also: S
             (
                 _title(score),
                 marks.cell(f"{score.ours.value:.2f}", score.caveats, of=score_group(score)),
-                bounds(score),
+                bounds(score.ours),
                 *(chance[:1] if with_chance else ()),
                 score.questions,
                 *(chance[1:] if with_chance else ()),
@@ -86,7 +87,7 @@ def curve_table(curve: Curve, confidence: float) -> Table:
             (
                 point.position.words,
                 marks.cell(f"{score.ours.value:.2f}", _with_chance(score), of=f"{score.run} {score_group(score)}"),
-                bounds(score),
+                bounds(score.ours),
                 f"{change.value:+.2f}" if change else "",
                 *(_flips(change) if paired else ()),
                 *((change.verdict if change else ""),),
@@ -195,9 +196,9 @@ def score_group(score: Score) -> str:
     return score.key[0]
 
 
-def bounds(score: Score) -> str:
+def bounds(interval: Interval) -> str:
     """An interval as text."""
-    return f"{score.ours.low:.2f}–{score.ours.high:.2f}" if score.ours.known else NOTHING
+    return f"{interval.low:.2f}–{interval.high:.2f}" if interval.known else NOTHING
 
 
 def _title(score: Score) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from ..languages import say
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,15 @@ def blocks(text: str, kind: str | None = None, *, short: str = "", topic: str = 
 def note(text: str, kind: str | None = None, *, short: str = "", topic: str = "") -> Condition:
     """Return a condition that is only something to know."""
     return Condition(text, False, text if kind is None else kind, short, topic or short)
+
+
+def chosen_by(limits: Iterable[object]) -> str:
+    """Return what left questions out: ``--limit`` with its values, as far as recorded, or a choice of samples."""
+    given = sorted({f"{limit:g}" for limit in limits if isinstance(limit, int | float)})
+    return f"--limit {', '.join(given)}" if given else say("chosen samples")
+
+
+def partly_asked(chosen: str, asked: int, available: int) -> Condition:
+    """Return that not all questions were asked."""
+    text = say("{chosen}: {asked} of {available} questions", chosen=chosen, asked=asked, available=available)
+    return blocks(text, short=text, topic=chosen)

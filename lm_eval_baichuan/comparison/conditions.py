@@ -12,7 +12,7 @@ from ..languages import joined, say
 from ..published import Benchmark, Figure, PublishedModel
 from ..results import Part, Suite, TaskResult, Ties, certificates, unpublished_questions
 from .checked import certificate_words
-from .condition import Condition, blocks, note
+from .condition import Condition, blocks, chosen_by, note, partly_asked
 from .prompt_lengths import prompt_lengths
 
 QUANTIZING = ("load_in_8bit", "load_in_4bit", "torchao", "gptqmodel", "autogptq", "gguf_file", "quantization_config")
@@ -107,11 +107,8 @@ def _questions(
 def _counts(results: Sequence[TaskResult]) -> Iterator[Condition]:
     """How many of the questions were asked."""
     asked, available = sum(r.asked for r in results), sum(r.available for r in results)
-    limits = {f"{r.file.config['limit']:g}" for r in results if isinstance(r.file.config.get("limit"), int | float)}
-    chosen = f"--limit {', '.join(sorted(limits))}" if limits else say("chosen samples")
     if asked != available:
-        text = say("{chosen}: {asked} of {available} questions", chosen=chosen, asked=asked, available=available)
-        yield blocks(text, short=text, topic=chosen)
+        yield partly_asked(chosen_by(r.file.config.get("limit") for r in results), asked, available)
 
 
 def _draws(results: Sequence[TaskResult]) -> Iterator[Condition]:
@@ -200,7 +197,7 @@ def _precision(results: Sequence[TaskResult], row: PublishedModel | None) -> Ite
                 quantization=row.quantization,
             )
         )
-    dtypes = sorted({_dtype(result) for result in results})
+    dtypes = sorted({result.file.dtype or NOT_RECORDED for result in results})
     if len(dtypes) > 1:
         yield blocks(
             say("dtype differs from task to task: {dtypes}", dtypes=joined(", ", dtypes)),
@@ -209,11 +206,6 @@ def _precision(results: Sequence[TaskResult], row: PublishedModel | None) -> Ite
     else:
         text = say("dtype {dtype}", dtype=dtypes[0])
         yield note(joined("; ", (text, say("the published one is not recorded"))) if row else text)
-
-
-def _dtype(result: TaskResult) -> str:
-    recorded = result.file.config.get("model_dtype")
-    return str(recorded).removeprefix("torch.") if recorded else NOT_RECORDED
 
 
 def _quantization(result: TaskResult) -> list[str]:

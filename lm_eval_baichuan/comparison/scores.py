@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ..languages import joined, say
 from ..results import AVERAGE, Answer, Mark, Marks, Measure, Run, Suite, read_certificate
 from .chance import against_chance, chance_of
-from .condition import Condition, blocks, note
+from .condition import Condition, blocks, chosen_by, note, partly_asked
 from .intervals import Interval, wilson
 from .titles import part_title
 from .verdicts import CHANCE, NO_MEASUREMENT, Line
@@ -129,16 +129,14 @@ def _caveats(measure: Measure) -> list[Condition]:
     """What a figure of another task is not; how its task is meant to be asked is not known here."""
     found = []
     limit = measure.file.config.get("limit")
-    chosen = f"--limit {limit:g}" if isinstance(limit, int | float) else say("chosen samples")
+    chosen = chosen_by([limit])
     if measure.asked is None or measure.available is None:
         number = say("number of questions not recorded")
         text = joined("; ", (chosen, number)) if limit is not None else number
         unknown = joined(", ", (text, say("so whether all were asked is unknown")))
         found.append(blocks(unknown, short=text, topic="questions"))
     elif measure.asked != measure.available:
-        counts = {"asked": measure.asked, "available": measure.available}
-        text = say("{chosen}: {asked} of {available} questions", chosen=chosen, **counts)
-        found.append(blocks(text, short=text, topic=chosen))
+        found.append(partly_asked(chosen, measure.asked, measure.available))
     if measure.stderr is None and measure.correct is None:
         found.append(note(say("no standard error is recorded, so there is no interval"), short=say("no interval")))
     return found
@@ -151,7 +149,7 @@ def _facts(measure: Measure) -> dict[str, str]:
         "task version": measure.recorded("versions"),
         "tasks": f"{len(measure.members)} tasks",
         "questions": str(measure.available),
-        "dtype": str(measure.file.config.get("model_dtype")).removeprefix("torch."),
+        "dtype": str(measure.file.dtype),
         "check": read_certificate(measure.file).kind,
         "chat template": "applied" if data.get("chat_template") else "none",
         "system instruction": "added" if data.get("system_instruction") else "none",

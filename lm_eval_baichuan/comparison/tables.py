@@ -8,12 +8,12 @@ from ..languages import joined, say
 from ..published import PublishedTables
 from ..results import AVERAGE
 from .checked import alike, certificate_words, unequal
-from .columns import scores_table
+from .columns import bounds, scores_table
 from .condition import Condition, note
 from .pairing import Pairing
 from .spread import Spread
 from .table import INDENT, NOTHING, Marks, Table
-from .titles import part_title as part_title
+from .titles import part_title
 from .verdicts import Comparison, Line
 
 SHOWN_CHANGES = 20
@@ -34,7 +34,7 @@ def comparison_table(comparison: Comparison, confidence: float) -> Table:
         (
             line.title if line.part == AVERAGE else joined("", (INDENT, part_title(line.part))),
             marks.cell(f"{line.ours.value:.2f}", line.caveats, of=line.suite),
-            f"{line.ours.low:.2f}–{line.ours.high:.2f}",
+            bounds(line.ours),
             line.figure.printed if line.figure else NOTHING,
             NOTHING if line.difference is None else f"{line.difference:+.2f}",
             str(line.asked),

@@ -205,7 +205,7 @@ def _lines(
 
 def _facts(results: Sequence[TaskResult]) -> dict[str, str]:
     found = {
-        "dtype": {str(r.file.config.get("model_dtype")).removeprefix("torch.") for r in results},
+        "dtype": {str(r.file.dtype) for r in results},
         "chat template": {"applied" if r.file.data.get("chat_template") else "none" for r in results},
     }
     return {name: " and ".join(sorted(values)) for name, values in found.items()}

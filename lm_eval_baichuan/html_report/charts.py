@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..comparison.tables import part_title
+from ..comparison.titles import part_title
 from ..comparison.verdicts import Line
 from ..languages import Translator
 from .analysis import Subject

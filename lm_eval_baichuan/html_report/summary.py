@@ -61,7 +61,7 @@ def _summary(comparison: Comparison, score: Score) -> Summary:
         line=line,
         split=_each(result.split for result in results),
         shots=_each(result.shots for result in results) if line else score.facts.get("shots", ""),
-        dtype=_each(str(file.config.get("model_dtype") or "").removeprefix("torch.") for file in files),
+        dtype=_each(file.dtype for file in files),
         date=_dates(files),
         certificate=certificate,
         reasons=(*caveats, *ties),

@@ -74,6 +74,12 @@ class ResultsFile:
         return "" if revision in ("main", "None") else revision
 
     @property
+    def dtype(self) -> str | None:
+        """What the weights were in, by torch's name; None where not recorded."""
+        recorded = self.config.get("model_dtype")
+        return str(recorded).removeprefix("torch.") if recorded else None
+
+    @property
     def date(self) -> tuple[float, str]:
         """When the run began, to tell the latest."""
         written = DATE.search(self.path.name)

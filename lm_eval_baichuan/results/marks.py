@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..model_adapters.errors import ResultsError
-from ..model_adapters.outside.files import parse_json
 from .measures import Measure
 from .runs import Run
+from .sample_lines import read_lines
 
 Key = tuple[str, int]
 """Task, number of the question."""
@@ -42,7 +42,7 @@ def read_marks(run: Run) -> dict[tuple[str, str, str], Marks]:
         for task in measure.members:
             key = (str(measure.file.path), task)
             if key not in read:
-                read[key] = _read_lines(measure, task)
+                read[key] = _scored_lines(measure, task)
             for where, sample in read[key]:
                 if sample.get("filter", "none") == measure.filter and measure.metric in sample:
                     number, mark = _mark(sample, measure.metric, where)
@@ -55,24 +55,16 @@ def read_marks(run: Run) -> dict[tuple[str, str, str], Marks]:
     return found
 
 
-def _read_lines(measure: Measure, task: str) -> list[tuple[str, dict[str, object]]]:
+def _scored_lines(measure: Measure, task: str) -> list[tuple[str, dict[str, object]]]:
     path = measure.file.samples_path(task)
     lines: list[tuple[str, dict[str, object]]] = []
     if not path.is_file():
         return lines
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}, line {number}"
-            try:
-                sample = parse_json(line)
-            except ValueError as error:
-                raise ResultsError(f"{where}: not valid JSON ({error}). Log the samples anew.") from error
-            if not isinstance(sample, dict):
-                raise ResultsError(f"{where}: expected one sample, found {type(sample).__name__}.")
-            arguments = sample.get("arguments")
-            kept = {key: value for key, value in sample.items() if key not in ("doc", "arguments", "resps")}
-            asked = arguments if isinstance(arguments, dict | list) else ()
-            lines.append((where, kept | {"options": len(asked) if len(asked) > 1 else 0}))
+    for where, sample in read_lines(path):
+        arguments = sample.get("arguments")
+        kept = {key: value for key, value in sample.items() if key not in ("doc", "arguments", "resps")}
+        asked = arguments if isinstance(arguments, dict | list) else ()
+        lines.append((where, kept | {"options": len(asked) if len(asked) > 1 else 0}))
     return lines
 
 

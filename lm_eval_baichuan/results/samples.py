@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..model_adapters.errors import ResultsError
-from ..model_adapters.outside.files import parse_json
 from .files import CHANGED, TaskResult
+from .sample_lines import read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,10 @@ def read_answers(result: TaskResult) -> list[Answer] | None:
         return None
     answers = []
     seen: set[int] = set()
-    for answer, where in _read_lines(path, result.task):
+    for where, sample in read_lines(path):
+        if sample.get("filter", "none") != "none":
+            continue
+        answer = _parse(sample, result.task, where)
         if answer.doc_id >= result.available:
             raise ResultsError(
                 f"{where}: doc_id is {answer.doc_id}, in a split of {result.available} questions, which are counted "
@@ -87,21 +89,6 @@ def read_answers(result: TaskResult) -> list[Answer] | None:
             "the file away to go without samples."
         )
     return answers
-
-
-def _read_lines(path: Path, task: str) -> Iterator[tuple[Answer, str]]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
-            try:
-                sample = parse_json(line)
-            except ValueError as error:
-                cut = " The file ends in the middle of a line: the run was cut off." if not line.endswith(b"\n") else ""
-                raise ResultsError(f"{where}: not valid JSON ({error}).{cut} Log the samples anew.") from error
-            if not isinstance(sample, dict):
-                raise ResultsError(f"{where}: expected one sample, found {type(sample).__name__}.")
-            if sample.get("filter", "none") == "none":
-                yield _parse(sample, task, where), where
 
 
 def _parse(found: dict[str, Any], task: str, where: str) -> Answer:

@@ -7,11 +7,11 @@ import io
 import json
 import math
 import shutil
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packed_runs import unpacked
 from results_builder import DATE, write_results, write_samples
 from scipy import stats
 
@@ -29,10 +29,7 @@ LAW = "ceval_5shot_law"
 @pytest.fixture(scope="module")
 def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two checkpoints of the demo on four tasks that are not this package's, two of them a group."""
-    folder = tmp_path_factory.mktemp("others")
-    with tarfile.open(Path(__file__).parent / "other_tasks.tar.xz") as packed:
-        packed.extractall(folder, filter="data")
-    return folder
+    return unpacked("other_tasks", tmp_path_factory.mktemp("others"))
 
 
 def outcome_of(*paths: Path, against: str | None = None) -> Outcome:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
+from packed_runs import unpacked
 from results_builder import write_results
 
 from lm_eval_baichuan import cli, compare
@@ -25,10 +25,7 @@ DEMO = next(suite for suite in known_suites() if suite.name == "demo_5shot").tas
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What lm-eval wrote of the demo at eight steps of a short training, all questions logged."""
-    folder = tmp_path_factory.mktemp("demo")
-    with tarfile.open(Path(__file__).parent / "demo_checkpoints.tar.xz") as packed:
-        packed.extractall(folder, filter="data")
-    return folder
+    return unpacked("demo_checkpoints", tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="module")
