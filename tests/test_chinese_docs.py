@@ -30,3 +30,9 @@ def test_figures_and_names_are_those_of_the_english_document(chinese: str, engli
         plain = re.sub(r"[\u4e00-\u9fff]+", "", code)
         assert plain == code or plain.rstrip("=") in original
         assert plain != code or code in original, code
+
+
+def test_no_way_to_several_devices_is_left_out() -> None:
+    original, said = ((folder / "multi-device.md").read_text("utf-8") for folder in (DOCS, DOCS / "zh"))
+    commands = re.findall(r"`((?:accelerate|torchrun) [^`]+)`", original)
+    assert commands and [command for command in commands if command not in said] == []

@@ -127,6 +127,19 @@ def test_any_change_of_the_folder_is_seen(made: Callable[[Path], None], folder: 
     assert same(after, own_build()([folder])) and not same(after, before)
 
 
+def test_a_listing_tells_names_times_and_sizes(folder: Path) -> None:
+    seen = {task_index.list_folder(folder)[0]}
+    two = folder / "inner" / "two.yaml"
+    seen.add(task_index.list_folder(two.rename(two.with_name("zwei.yaml")).parent.parent)[0])
+    os.utime(folder / "one.yaml", (LONG_AGO + 1, LONG_AGO + 1))
+    seen.add(task_index.list_folder(folder)[0])
+    put(folder / "one.yaml", "")
+    seen.add(task_index.list_folder(folder)[0])
+    (folder / "inner" / "utils.py").write_text("text = 2\n")  # functions stand in the index by name only
+    seen.add(task_index.list_folder(folder)[0])
+    assert len(seen) == 4
+
+
 def test_another_version_of_a_reader_reads_anew(folder: Path, kept: Kept) -> None:
     kept.build(folder)
     kept.build(folder, versions={"lm_eval": "2"})

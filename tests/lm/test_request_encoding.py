@@ -17,7 +17,9 @@ from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 
 Make = Callable[..., Instance]
 
-contexts = st.text(alphabet="AB 答案：\n<s>一", min_size=1, max_size=20)
+# lm-eval adds no special tokens to a text that begins with the one that begins sequences.
+begins = st.sampled_from(["", "", "<s>", "</s>", "<|end|>"])
+contexts = st.tuples(begins, st.text(alphabet="AB 答案：\n<s>一", min_size=1, max_size=20)).map("".join)
 pairs = st.lists(st.tuples(contexts, st.text(alphabet="AB 答。", min_size=1, max_size=4)), min_size=1, max_size=6)
 
 
