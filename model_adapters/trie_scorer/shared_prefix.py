@@ -61,7 +61,7 @@ def alike(sequences: Sequence[TokenIds], least: int = LEAST) -> list[Alike]:
             above, members = node.length, []
             groups.append((members, node.length))
         members += node.alone
-        waiting += [(child, above, members) for child in node.children]
+        waiting += [(child, above, members) for child in reversed(node.children)]
     shared = [Alike(tuple(sorted(members)), ids[members[0]][:length]) for members, length in groups]
     return shared + ([Alike(tuple(sorted(alone)), np.empty(0, dtype=np.int64))] if alone else [])
 

@@ -200,3 +200,11 @@ def test_a_quantized_layer_that_has_no_weight_has_its_slopes_all_the_same() -> N
         packed.register_buffer("qweight", torch.zeros(3, dtype=torch.int32))
         setattr(attention, name, packed)
     assert torch.equal(attention.alibi_slopes, expected)
+
+
+def test_slopes_are_made_once_and_follow_the_layer_to_another_device() -> None:
+    attention = BaichuanForCausalLM(tiny_config("baichuan1-13b")).model.layers[0].self_attn
+    expected = attention.alibi_slopes
+    assert attention.alibi_slopes is expected
+    attention._slopes = torch.empty_like(expected, device="meta")  # as if the layer had been there
+    assert attention.alibi_slopes.device == expected.device and torch.equal(attention.alibi_slopes, expected)

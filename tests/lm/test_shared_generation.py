@@ -60,6 +60,22 @@ def test_any_model_answers_as_hf_does_whether_it_shares_or_not(family: str) -> N
     assert shared(lm)["prompts"] == (0 if windows else 15)
 
 
+@pytest.mark.parametrize("family", ["mistral with a window", "gemma3"])
+def test_windows_are_known_before_any_answer_is_compared(family: str) -> None:
+    lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4, self_check=False)
+    found = lm.generate_until(requests(), disable_tqdm=True)
+    assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4).generate_until(requests())
+    assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+
+
+def test_frequencies_that_go_by_a_prompts_length_are_not_shared() -> None:
+    model = tiny_model("llama")
+    model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    lm = TrieLM(model, tokenizer=byte_level(300), trie=False, self_check=False)
+    prompts = [lm.tok_encode(SHOTS + end) for end in "AB"]
+    assert [(group.members, len(group.prefix)) for group in lm._shared.groups(prompts)] == [((0, 1), 0)]
+
+
 def test_a_prefix_that_changes_answers_is_not_used(
     write_checkpoint: Write, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
