@@ -129,6 +129,7 @@ def test_files_from_another_revision_are_fetched_anew(
     assert json.loads(path.read_text("utf-8"))["gaokao"]["revision"] == home("gaokao")[1]
 
 
+@pytest.mark.slow
 def test_the_hub_is_the_one_of_hf_endpoint_and_its_faults_are_survived(
     homes: FaultyHomes,
     tmp_path: Path,

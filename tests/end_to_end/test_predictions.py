@@ -145,6 +145,7 @@ def test_mmlu(lm: BaichuanLM, vocabulary: Path, data_dir: Path) -> None:
     assert loop.shortened > 100
 
 
+@pytest.mark.slow
 def test_cmmlu(lm: BaichuanLM, vocabulary: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     subjects = {"agronomy": "农学", "anatomy": "解剖学"}
     results = evaluate(lm, [f"cmmlu_5shot_{subject}" for subject in subjects], data_dir)

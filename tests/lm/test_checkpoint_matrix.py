@@ -21,7 +21,7 @@ from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM, Baichu
 from lm_eval_baichuan.model_adapters.errors import QuantizationError
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.many]
 
 pytest.importorskip("torchao")
 pytest.importorskip("bitsandbytes")

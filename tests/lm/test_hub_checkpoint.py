@@ -104,9 +104,8 @@ WEIGHTS = {
 }
 
 
-@pytest.mark.parametrize(
-    "form", [pytest.param(form, marks=() if form == "safetensors" else pytest.mark.slow) for form in WEIGHTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("form", WEIGHTS)
 def test_downloaded_once_without_its_python_and_what_is_no_weight_file(
     write_checkpoint: Callable[..., str], tmp_path: Path, form: str
 ) -> None:

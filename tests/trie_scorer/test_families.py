@@ -6,6 +6,7 @@ import pytest
 from families_table import NOT_BUILT, result, rows_written, same
 from tiny_families import FAMILIES, VARIANTS
 
+MANY = (pytest.mark.slow, pytest.mark.many)
 # One of each kind of attention, position, head and refusal.
 QUICK = [
     "llama",
@@ -34,7 +35,7 @@ QUICK = [
 
 
 @pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow, id=name) for name in FAMILIES]
+    "family", [pytest.param(name, marks=() if name in QUICK else MANY, id=name) for name in FAMILIES]
 )
 def test_a_family_is_exact_or_refused_as_the_table_says(family: str) -> None:
     row = result(family)  # raises where scores are wrong

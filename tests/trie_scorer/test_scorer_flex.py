@@ -28,11 +28,12 @@ def fresh_compiler() -> Iterator[None]:
 
 
 @needs_compiler
+@pytest.mark.slow
 # Words of PyTorch's compiler about itself, and about Python 3.13.0.
 @pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:Guards may run slower:RuntimeWarning")
 @pytest.mark.parametrize(
     "family",
-    ["baichuan1-13b", *(pytest.param(name, marks=pytest.mark.slow) for name in ("baichuan2-7b", "llama-grouped"))],
+    ["baichuan1-13b", "baichuan2-7b", "llama-grouped"],
 )
 def test_flex_on_cpu(family: str) -> None:
     model = tiny_model(family)
