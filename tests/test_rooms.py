@@ -138,6 +138,7 @@ def test_what_is_found_is_not_found_through_a_command() -> None:
 PUBLIC_OF_LM_EVAL = (
     "lm_eval.__main__.cli_evaluate",
     "lm_eval.api.instance.Instance",
+    "lm_eval.api.model.TemplateLM",
     "lm_eval.api.samplers.ContextSampler",
     "lm_eval.api.task.ConfigurableTask",
     "lm_eval.models.huggingface.HFLM",

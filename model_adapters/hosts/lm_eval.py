@@ -293,10 +293,16 @@ LEANS = (
     Lean(f"{_TRACKER}.save_results_aggregated", "lm.run_places looks whether it did", ("results", "samples")),
     Lean(f"{_TRACKER}.save_results_samples", "lm.run_places looks whether it did", ("task_name", "samples")),
     Lean("lm_eval.utils:make_table", "lm.run_places prints the results where they couldn't be kept"),
-    Lean("lm_eval.api.model:LM.set_cache_hook", "lm.trie_lm checks the cache in it", ("cache_hook",)),
-    Lean("lm_eval.api.model:CacheHook.add_partial", "lm.trie_lm keeps answers by it", ("attr", "req", "res")),
-    Lean("lm_eval.api.model:hash_args", "lm.trie_lm looks answers up by it", ("attr", "args")),
-    Lean("lm_eval.api.model:CachingLM.__getattr__", "lm.trie_lm has it pass requests on to the model", ("attr",)),
+    Lean("lm_eval.api.model:LM.set_cache_hook", "lm.published_requests checks the cache in it", ("cache_hook",)),
+    Lean(
+        "lm_eval.api.model:CacheHook.add_partial", "lm.published_requests keeps answers by it", ("attr", "req", "res")
+    ),
+    Lean("lm_eval.api.model:hash_args", "lm.published_requests looks answers up by it", ("attr", "args")),
+    Lean(
+        "lm_eval.api.model:CachingLM.__getattr__",
+        "lm.published_requests passes requests on by it",
+        ("attr",),
+    ),
     Lean(f"{COMMAND}:Run._execute", "lm_eval_baichuan.lm_eval_command is around it", ("args",)),
     Lean(
         "lm_eval.config.evaluate_config:EvaluatorConfig.process_tasks",

@@ -40,12 +40,10 @@ def fingerprint(lm: Any) -> dict[str, Any]:
     Raises:
         OptionError: Weights are offloaded, so they can't be told apart from others.
     """
-    model, tokenizer = lm.model, lm.tokenizer
+    model = lm.model
     config = json.loads(json.dumps(model.config.to_dict(), default=str))
-    spelled = getattr(tokenizer, "backend_tokenizer", None)
     return {
         "arithmetic": ARITHMETIC,
-        "prompt shortening": PROMPT_SHORTENING,
         "weights": weights_digest(model, lm.pretrained),
         "adapter": _adapter(model),
         "dtype": str(getattr(model, "dtype", None)).removeprefix("torch."),
@@ -54,6 +52,21 @@ def fingerprint(lm: Any) -> dict[str, Any]:
         "quantization": describe_quantization(model.config),
         "scorer": "token trie" if lm.scored_by_trie else "lm-eval batches",
         "device": lm.device.type,
+        **asked_with(lm),
+        **{f"config.{name}": value for name, value in sorted(config.items()) if name not in _NO_SCORE},
+    }
+
+
+def asked_with(lm: Any) -> dict[str, Any]:
+    """Everything that moves a score before a model runs: how requests become token ids, in a form that JSON keeps.
+
+    Args:
+        lm: A loaded model of `PublishedRequests`.
+    """
+    tokenizer = lm.tokenizer
+    spelled = getattr(tokenizer, "backend_tokenizer", None)
+    return {
+        "prompt shortening": PROMPT_SHORTENING,
         "max_length": lm.max_length,
         "max_gen_toks": lm.max_gen_toks,
         "label_tokens": lm.label_override,
@@ -62,7 +75,6 @@ def fingerprint(lm: Any) -> dict[str, Any]:
         "tokenizer": digest([sorted(tokenizer.get_vocab().items()), spelled and spelled.to_str()]),
         "add_bos_token": lm.add_bos_token,
         "prefix token": lm.prefix_token_id,
-        **{f"config.{name}": value for name, value in sorted(config.items()) if name not in _NO_SCORE},
     }
 
 
@@ -115,9 +127,14 @@ def weights_digest(model: torch.nn.Module, pretrained: Any) -> str:
                 "--use_cache: some weights are offloaded, and pretrained is no folder here whose files could tell them "
                 "from other weights. Give pretrained the folder, or leave --use_cache out."
             )
-        for file in sorted(Path(str(pretrained)).iterdir()):
-            found.update(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+        found.update(files_digest(Path(str(pretrained))).encode())
     return found.hexdigest()[:16]
+
+
+def files_digest(folder: Path) -> str:
+    """A hash over the names, sizes and times of a folder's files, for weights that aren't read here."""
+    files = ((file.name, file.stat()) for file in sorted(folder.iterdir()))
+    return short_hash([[name, stat.st_size, stat.st_mtime_ns] for name, stat in files])
 
 
 def _add(found: Any, tensor: torch.Tensor) -> None:

@@ -31,11 +31,19 @@ def provenance(lm: Any) -> dict[str, Any]:
     used = [name for name in OF_QUANTIZATION if name in quantization]
     if getattr(lm.model, "peft_config", None):
         used.append("peft")
+    return {**package_facts(*used), "device": device_names(lm)}
+
+
+def package_facts(*further: str) -> dict[str, Any]:
+    """This package's version and commit, and the versions of the libraries at work.
+
+    Args:
+        further: Names of distributions that were used beside the usual ones.
+    """
     return {
         "version": _version(DISTRIBUTION),
         "commit": commit(_ROOT),
-        "libraries": {name: _version(name) for name in (*LIBRARIES, *used)},
-        "device": device_names(lm),
+        "libraries": {name: _version(name) for name in (*LIBRARIES, *further)},
     }
 
 

@@ -9,36 +9,32 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from itertools import chain, islice, repeat
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer
 
 from ..baichuan.quantized import describe_quantization, take_quantization
-from ..errors import CheckpointError, OptionError, RequestError, UnsupportedModelError
-from ..hosts.lm_eval import answers_in, keeps_answers, look_up_in_the_model, remembered, rolling_windows
+from ..errors import CheckpointError, OptionError, UnsupportedModelError
+from ..hosts.lm_eval import rolling_windows
 from ..hosts.transformers import never_warn_of_length, tensor_parallel_size
 from ..trie_scorer import Progress, TrieScorer
 from ..trie_scorer.nonfinite import watch_logits
 from ..trie_scorer.scorer import check_attention
-from ..trie_scorer.trie.build import TokenIds
-from .cache_fingerprint import check_cache, digest, fingerprint
-from .chat import OWN_TEMPLATE, ChatForm, Message, check_has_form
+from .cache_fingerprint import fingerprint
+from .chat import check_has_form
 from .embedding_rows import EmbeddingRows
-from .label_tokens import check_encoding
 from .model_args import check_device, check_folder, check_names, check_numbers, option_names, with_dtypes
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .provenance import provenance
+from .published_requests import PublishedRequests, cache_key, id_list
 from .question_bar import QuestionBar
-from .request_encoding import Encoded, RequestEncoding
-from .run_facts import RunFacts
-from .run_places import commit_if_possible, hold_cache, naming_the_cache, try_run_places
+from .request_encoding import Encoded
+from .run_places import naming_the_cache, try_run_places
 from .self_check import SelfCheck
 from .shared_generation import SharedGeneration
 from .task_tokens import count_by_task
@@ -46,7 +42,7 @@ from .task_tokens import count_by_task
 logger = logging.getLogger(__name__)
 
 
-class TrieLM(HFLM):
+class TrieLM(PublishedRequests, HFLM):
     """Every model that lm-eval's ``hf`` takes, scored over the token trie where the trie can serve it.
 
     Args:
@@ -68,11 +64,8 @@ class TrieLM(HFLM):
     """
 
     RESULTS_KEY = "hf_trie"
-    """Under which name the results hold what `get_model_info` adds."""
     FURTHER_OPTIONS: Collection[str] | None = None
     """Options beside those of the classes and the loader; None: the keys of the checkpoint's configuration."""
-    looks_up_answers = True
-    """Whether `loglikelihood` itself looks answers up in the cache: the results tell of remembered answers too."""
 
     def __init__(
         self,
@@ -91,17 +84,14 @@ class TrieLM(HFLM):
         self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")
-        self._label_override = None if label_tokens is None else check_encoding(label_tokens, "--model_args")
+        self._note_options(label_tokens, system_text)
         try_run_places()
-        self._facts = RunFacts()
-        self._facts_of_all = [self._facts]
         self._self_check = SelfCheck(self._facts, on=self_check)
-        self._chat = ChatForm(system_text, self._chat_rule)
         join_cpu_processes()
         self._rank, self._world_size = 0, 1
         super().__init__(pretrained=self._locate(pretrained, kwargs), **kwargs)
         self._rank, self._world_size = rank_and_world_size(self)
-        self._requests = RequestEncoding(self, self._facts, self._chat, self._label_override)
+        self._take_requests()
         never_warn_of_length(self.tokenizer)
         self._shared = SharedGeneration(self, self._facts, check=self_check)
         self._rows = EmbeddingRows(self.tokenizer, self.model)
@@ -186,10 +176,6 @@ class TrieLM(HFLM):
             check_folder(pretrained)
         return pretrained
 
-    def _chat_rule(self, tokenizer: Any) -> str:
-        """What the results call the tokenizer's chat template."""
-        return OWN_TEMPLATE
-
     def _make_scorer(
         self, token_budget: int | Literal["auto"], attention: Literal["auto", "blockwise", "dense", "flex"]
     ) -> TrieScorer | None:
@@ -212,61 +198,6 @@ class TrieLM(HFLM):
         self._not_served = str(refusal).removesuffix(" Use trie=False.").rstrip(".")
         if self.rank == 0:
             logger.warning("Scoring by lm-eval's own batches, because %s.", self._not_served)
-
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Scores every (context, continuation).
-
-        Args:
-            requests: Instances whose ``args`` are (context, continuation) and whose ``doc`` may hold the fields of
-                `label_tokens` and `prompt_shortening`.
-            disable_tqdm: Whether to hide the progress bars.
-
-        Returns:
-            Per request, in order: the log-likelihood (natural logarithm) and whether greedy decoding gives it.
-        """
-        if self.enable_thinking:
-            tasks = ", ".join(sorted({request.task_name or "unnamed" for request in requests}))
-            raise RequestError(
-                f"enable_thinking=true is for generated answers; {tasks} ranks given ones. Leave the option out."
-            )
-        self._facts.asked.note(requests)
-        encoded = self._requests.encode(requests, hidden=disable_tqdm or self.rank != 0)
-        for warning in self._facts.warnings():
-            logger.warning(warning)
-        answers = self._remembered_or_scored(encoded, disable_tqdm)
-        self._count_tokens(requests, encoded)
-        for warning in self._facts.count_ties(requests, answers):
-            logger.warning(warning)
-        return answers
-
-    def _remembered_or_scored(self, encoded: list[Encoded], disable_tqdm: bool) -> list[tuple[float, bool]]:
-        """Takes answers from the cache where it has any for just these token ids, and scores the other requests."""
-        with naming_the_cache(self.cache_hook):
-            cached = keeps_answers(self.cache_hook)
-            known = [
-                remembered(self.cache_hook, "loglikelihood", _key(one) or ()) if cached else None for one in encoded
-            ]
-        unknown = [request for request, answer in zip(encoded, known, strict=True) if answer is None]
-        self._facts.remembered += len(encoded) - len(unknown)
-        if len(unknown) < len(encoded):
-            logger.info("%d of %d answers are taken from the cache.", len(encoded) - len(unknown), len(encoded))
-        with self._keeping_answers():
-            scored = iter(self._loglikelihood_tokens(unknown, disable_tqdm=disable_tqdm) if unknown else ())
-        return [next(scored) if answer is None else answer for answer in known]
-
-    @contextmanager
-    def _keeping_answers(self) -> Iterator[None]:
-        """However this block ends, what it put into the cache is written, which else happens some time later."""
-        cache = answers_in(self.cache_hook)
-        with naming_the_cache(self.cache_hook):
-            try:
-                yield
-            except BaseException:
-                if cache is not None:
-                    commit_if_possible(cache)
-                raise
-            if cache is not None:
-                cache.commit()
 
     def _count_tokens(self, requests: Iterable[Instance], encoded: Iterable[Encoded]) -> None:
         """Notes what each task sent and what it took; `requests` has the Instance of each encoded one."""
@@ -337,7 +268,7 @@ class TrieLM(HFLM):
                 self._do_without(error)
         if requests:
             self._self_check.not_needed()
-        plain = [(_key(request), *map(_as_list, request[1:])) for request in requests]
+        plain = [(cache_key(request), *map(id_list, request[1:])) for request in requests]
         scores: list[tuple[float, bool]] = super()._loglikelihood_tokens(plain, disable_tqdm, override_bs)
         return scores
 
@@ -357,11 +288,9 @@ class TrieLM(HFLM):
                     self._facts.tokens_sent += progress.tokens_sent
                     self._facts.tokens_run += progress.tokens_total
 
-            cached = keeps_answers(self.cache_hook)
             for score in scorer.score_trie(trie, on_progress=show):
                 answers[score.request] = answer = (score.logprob, score.is_greedy)
-                if cached and (key := _key(requests[score.request])):
-                    self.cache_hook.add_partial("loglikelihood", key, answer)
+                self._keep_answer(requests[score.request], answer)
                 bar.scored(score.request)
         return answers
 
@@ -395,58 +324,13 @@ class TrieLM(HFLM):
                 self.cache_hook.add_partial("loglikelihood_rolling", request.args, totals[-1])
         return totals
 
-    def set_cache_hook(self, cache_hook: Any) -> None:
-        """Takes the cache of ``--use_cache``, once it is sure that it answers for this model and these settings.
-
-        Raises:
-            CacheError: It was filled by another model or under other settings, or does not say by which.
-            PlaceError: Another run uses it, or it can't be written.
-        """
-        answers = answers_in(cache_hook)
-        if answers is not None:
-            hold_cache(answers)
-            with naming_the_cache(cache_hook):
-                check_cache(answers, fingerprint(self), answers.filename)
-            look_up_in_the_model()
-        super().set_cache_hook(cache_hook)
-
-    @property
-    def tokenizer_name(self) -> str:
-        """By which ``--cache_requests`` knows the chat form of the requests it holds."""
-        form = [self.tokenizer.chat_template, self.system_text, self.chat_template_args]
-        return f"{super().tokenizer_name}-{digest(form)}"
-
-    @property
-    def label_override(self) -> str | None:
-        """The label encoding that was asked for instead of what each task publishes."""
-        return self._label_override
-
-    @property
-    def system_text(self) -> str:
-        """Where a system text goes in the chat form."""
-        return self._chat.system_text
-
     @property
     def scored_by_trie(self) -> bool:
         """Whether the token trie scores; otherwise lm-eval's own batches do."""
         return self._scorer is not None
 
-    def apply_chat_template(self, chat_history: list[Message], add_generation_prompt: bool = True) -> str:
-        """The text of a conversation in the model's own chat form (see `chat.ChatForm.render`)."""
-        return self._chat.render(
-            self.tokenizer, chat_history, add_generation_prompt=add_generation_prompt, **self.chat_template_args
-        )
-
-    def barrier(self) -> None:
-        """Waits for all processes; each passes here after its requests, so their facts are gathered here."""
-        self._facts_of_all = self.gather_object(self._facts)
-        super().barrier()
-
-    def get_model_info(self) -> dict[str, Any]:
-        """What lm-eval writes into the results: HFLM's facts and, under `RESULTS_KEY`, what moves a score."""
-        info: dict[str, Any] = super().get_model_info()
-        info[self.RESULTS_KEY] = self._score_facts()
-        return info
+    def _computed_with(self) -> dict[str, Any]:
+        return fingerprint(self)
 
     def _score_facts(self) -> dict[str, Any]:
         plain = "lm-eval batches" + (f", because {self._not_served}" if self._not_served else "")
@@ -457,13 +341,10 @@ class TrieLM(HFLM):
             "tensor_parallel": tensor_parallel_size(self.model),
             "dtype": str(getattr(self.model, "dtype", None)).removeprefix("torch."),
             "quantization": describe_quantization(getattr(self.model, "config", self.config)),
-            "max_length": self.max_length,
             "own_window": own_window(self.model),
-            "label_tokens_override": self._label_override,
-            "chat_form": self._chat.facts(),
             "scorer": plain if self._scorer is None else f"token trie, {self._scorer.attention} attention",
             "token_budget": None if self._scorer is None else self._scorer.token_budget,
-            **RunFacts.sum(self._facts_of_all).as_dict(),
+            **self._asked_facts(),
         }
 
 
@@ -472,16 +353,6 @@ def own_window(model: Any) -> int | None:
     config = model.config.get_text_config(decoder=True)
     stated = (getattr(config, name, None) for name in ("context_length", "max_position_embeddings", "model_max_length"))
     return next((int(length) for length in stated if length), None)
-
-
-def _key(request: Encoded) -> tuple[str, str, list[int], list[int]] | None:
-    """Under which the cache has an answer: texts and token ids. None for a window of a whole text, which has none."""
-    texts, context_ids, continuation_ids = request
-    return None if texts is None else (*texts, _as_list(context_ids), _as_list(continuation_ids))
-
-
-def _as_list(ids: TokenIds) -> list[int]:
-    return ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
 
 
 def _questions(requests: Iterable[Encoded]) -> list[Hashable]:
