@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from . import task_index as kept_index
-from .model_adapters.hosts.lm_eval import model_registry, reads_tasks, task_index, wrap_command
+from .model_adapters.hosts.lm_eval import model_registry, reads_tasks, task_index, task_manager, wrap_command
 
 DISTRIBUTION = "lm-eval-baichuan"
 
@@ -55,6 +55,9 @@ def keep_task_index() -> None:
         return  # another way of building it: nothing is kept
     versions = {package: importlib.metadata.version(package) for package in ("lm_eval", "pyyaml", DISTRIBUTION)}
     kept_index.remember_files(index, [Path(str(index.__file__)).parent, *task_directories()], versions)
+    manager = task_manager()
+    if manager is not None:
+        kept_index.remember_listing(manager, {**versions, "pytablewriter": importlib.metadata.version("pytablewriter")})
 
 
 def add_task_directories() -> None:

@@ -3,7 +3,7 @@
 lm-eval reads all of its YAML files, 14 000 of them, whenever it starts, to know which name stands in which file. What
 it reads is kept here as JSON, and taken from there as long as no file of the folder has changed by name, time or size.
 lm-eval still builds its index from that itself, so nothing else differs; loading a task reads its file anew anyhow.
-Folders of ``--include_path`` are always read.
+Folders of ``--include_path`` are always read. The table of ``lm_eval ls`` is kept likewise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,54 @@ def remember_files(index: Any, roots: Iterable[Path], versions: Mapping[str, str
         }
         index.load_yaml = functools.partial(_load, load, stores)
         try:
-            built = build(paths, **options)
+            built = IndexOfFolders(build(paths, **options))
         finally:
             index.load_yaml = load
         for store in stores.values():
             store.write()
+        if all(Path(path) in stores for path in paths):
+            built.folders = list(stores.values())
         return built
 
     build_from_kept.kept_folders = kept  # type: ignore[attr-defined]
     index.TaskIndex.build = staticmethod(build_from_kept)
+
+
+class IndexOfFolders(dict[str, Any]):
+    """lm-eval's index of tasks.
+
+    Attributes:
+        folders: where it is from, if all of that is kept.
+    """
+
+    folders: Sequence[FolderOnDisk] | None = None
+
+
+def remember_listing(manager: Any, versions: Mapping[str, str]) -> None:
+    """Let `TaskManager.list_all_tasks` take its table from disk where no file that it is made of has changed.
+
+    Args:
+        manager: lm-eval's class `TaskManager`.
+        versions: what else the table depends on: the versions of the packages that write it.
+    """
+    own = manager.list_all_tasks
+
+    @functools.wraps(own)
+    def list_all_tasks(self: Any, *arguments: Any, **options: Any) -> str:
+        folders = getattr(self.task_index, "folders", None)
+        if folders is None:
+            return str(own(self, *arguments, **options))
+        asked = repr((arguments, sorted(options.items())))
+        header = {"folders": [folder.header() for folder in folders], "asked": asked, **versions}
+        place = _place([asked, *(str(folder.root) for folder in folders)])
+        table = _read(place, header)
+        if not isinstance(table, str):
+            table = str(own(self, *arguments, **options))
+            if all(folder.is_settled() for folder in folders):
+                _write(place, header, table)
+        return table
+
+    manager.list_all_tasks = list_all_tasks
 
 
 def _load(load: Any, stores: Mapping[Path, FolderOnDisk], path: Path, **options: Any) -> Any:
@@ -84,40 +123,55 @@ class FolderOnDisk:
         """Read what is kept of a folder; nothing if it is not there, damaged, or of another state of the folder."""
         self.root, self.versions, self.grew = root, dict(versions), False
         self.listing, self.newest = list_folder(root)
-        self.place = cache_folder() / f"{hashlib.sha256(str(root).encode()).hexdigest()[:16]}.json"
+        self.place = _place([str(root)])
         self.files: dict[str, dict[str, Any]] = self._read()
 
-    def _header(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
+        """Return what the kept contents hold for: the folder's state and the versions."""
         return {"folder": str(self.root), "listing": self.listing, **self.versions}
 
+    def is_settled(self) -> bool:
+        """Whether the folder is as it was, and that was not made a moment ago."""
+        return time.time() - self.newest >= SETTLED and list_folder(self.root)[0] == self.listing
+
     def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            kept = json.loads(self.place.read_bytes())
-            if kept["header"] != self._header():
-                return {}
-            files = kept["files"]
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as problem:
-            _log.debug("reading all of %s: %s", self.root, problem)
-            return {}
+        files = _read(self.place, self.header())
         right = isinstance(files, dict) and all(isinstance(content, dict) for content in files.values())
         return files if right else {}
 
     def write(self) -> None:
         """Keep what was read, unless it is all there, or the folder changed meanwhile or a moment ago."""
-        if not self.grew or time.time() - self.newest < SETTLED or list_folder(self.root)[0] != self.listing:
-            return
-        files = {name: content for name, content in self.files.items() if _same_in_json(content)}
-        temporary = None
-        try:
-            self.place.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.place.parent, prefix=self.place.stem, suffix=".part")
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump({"header": self._header(), "files": files}, file)
-            Path(temporary).replace(self.place)  # at once: another command sees the old content or the new
-        except OSError as problem:
-            _log.debug("%s is not kept: %s", self.root, problem)
-            if temporary is not None:
-                Path(temporary).unlink(missing_ok=True)
+        if self.grew and self.is_settled():
+            files = {name: content for name, content in self.files.items() if _same_in_json(content)}
+            _write(self.place, self.header(), files)
+
+
+def _place(what: Sequence[str]) -> Path:
+    return cache_folder() / f"{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}.json"
+
+
+def _read(place: Path, header: Mapping[str, Any]) -> Any | None:
+    """Return what a file holds for just this header; None if it is not there, damaged, or of another."""
+    try:
+        kept = json.loads(place.read_bytes())
+        return kept["content"] if kept["header"] == header else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as problem:
+        _log.debug("%s is not taken: %s", place, problem)
+        return None
+
+
+def _write(place: Path, header: Mapping[str, Any], content: Any) -> None:
+    temporary = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=place.stem, suffix=".part")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"header": header, "content": content}, file)
+        Path(temporary).replace(place)  # at once: another command sees the old content or the new
+    except OSError as problem:
+        _log.debug("%s is not kept: %s", place, problem)
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def list_folder(root: Path) -> tuple[str, float]:

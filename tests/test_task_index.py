@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.tasks import TaskManager
 from lm_eval.tasks import _index as lm_eval_index
 
 from lm_eval_baichuan import task_index
 
 VERSIONS = {"lm_eval": "1"}
 LONG_AGO = 1_600_000_000
+SHARED = "output_type: multiple_choice\nmetadata: {version: 1.0}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +74,7 @@ def put(file: Path, text: str) -> None:
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "tasks"
     put(root / "one.yaml", "task: one\ntag: [some, tag]\ninclude: inner/_shared\ndoc_to_text: !function utils.text\n")
-    put(root / "inner" / "_shared", "output_type: multiple_choice\nmetadata: {version: 1.0}\n")
+    put(root / "inner" / "_shared", SHARED)
     put(root / "inner" / "two.yaml", "group: two\ntask: [one]\n")
     put(root / "inner" / "no_dict.yaml", "[a, list]\n")
     put(root / "inner" / "utils.py", "text = 1\n")
@@ -162,7 +164,7 @@ def damage(place: Path, how: str) -> None:
     elif how == "a list":
         place.write_text("[]")
     elif how == "files of another type":
-        place.write_text(json.dumps({**content, "files": {"one.yaml": "task: evil"}}))
+        place.write_text(json.dumps({**content, "content": {"one.yaml": "task: evil"}}))
     elif how == "no files":
         place.write_text(json.dumps({"header": content["header"]}))
     elif how == "a folder in its place":
@@ -221,6 +223,82 @@ def test_nothing_but_the_content_is_left_behind(folder: Path, kept: Kept, cache:
     assert place.suffix == ".json" and stat.S_IMODE(place.stat().st_mode) == 0o600
 
 
+class Listed:
+    """A `TaskManager` that keeps its tables; and how many it wrote itself."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept, self.written = kept, 0
+        self.meanwhile: Callable[[], Any] = lambda: None
+
+    def table(self, *paths: Path, kept: tuple[Path, ...] | None = None, versions: Any = VERSIONS, **asked: bool) -> str:
+        listed = self
+
+        class Manager(TaskManager):
+            def __init__(self) -> None:
+                super().__init__(include_defaults=False)
+                self._index = listed.kept.build(*paths, kept=kept)
+                self._all_groups = sorted(name for name, entry in self._index.items() if entry.kind.name == "GROUP")
+                self._all_tags = sorted(name for name, entry in self._index.items() if entry.kind.name == "TAG")
+                self._all_subtasks = sorted(name for name, entry in self._index.items() if entry.kind.name == "TASK")
+
+            def list_all_tasks(self, *arguments: bool, **options: bool) -> str:
+                listed.written += 1
+                table = str(own_listing()(self, *arguments, **options))
+                listed.meanwhile()
+                return table
+
+        self.written = 0
+        self.plain = own_listing()(Manager(), **asked)
+        task_index.remember_listing(Manager, versions)
+        return Manager().list_all_tasks(**asked)
+
+
+def own_listing() -> Callable[..., Any]:
+    listing: Any = TaskManager.list_all_tasks
+    while hasattr(listing, "__wrapped__"):
+        listing = listing.__wrapped__
+    return listing  # type: ignore[no-any-return]
+
+
+def test_a_table_is_written_once_for_each_way_of_asking(folder: Path, kept: Kept) -> None:
+    listed = Listed(kept)
+    asked: list[dict[str, bool]] = [{}, {"list_tags": False}, {"list_subtasks": False}]
+    tables = []
+    for written in (1, 0):
+        for options in asked:
+            tables.append(listed.table(folder, **options))
+            assert (tables[-1], listed.written) == (listed.plain, written)
+    assert len(set(tables)) == 3 and "multiple_choice" in tables[0]
+
+
+@pytest.mark.parametrize("made", CHANGES.values(), ids=list(CHANGES))
+def test_a_table_follows_any_change(made: Callable[[Path], None], folder: Path, kept: Kept) -> None:
+    listed = Listed(kept)
+    listed.table(folder)
+    made(folder)
+    assert listed.table(folder) == listed.plain and listed.written == 1
+
+
+def test_a_table_of_other_versions_or_folders_is_written_anew(folder: Path, kept: Kept, tmp_path: Path) -> None:
+    listed = Listed(kept)
+    listed.table(folder)
+    assert listed.table(folder, versions={"lm_eval": "2"}) == listed.plain and listed.written == 1
+    put(tmp_path / "mine" / "four.yaml", "task: four\n")
+    for _ in range(2):  # a folder of --include_path is never kept, and so no table with it
+        assert "four" in listed.table(folder, tmp_path / "mine", kept=(folder,)) and listed.written == 1
+
+
+def test_a_table_of_files_that_changed_while_it_was_written_is_not_kept(folder: Path, kept: Kept) -> None:
+    listed = Listed(kept)
+    kept.build(folder)
+    listed.meanwhile = lambda: change(folder / "inner" / "_shared", "multiple_choice")
+    assert "multiple_choice" in listed.table(folder)
+    listed.meanwhile = lambda: None
+    put(folder / "inner" / "_shared", SHARED)  # all as before
+    listed.table(folder)
+    assert listed.written == 1
+
+
 @pytest.mark.slow
 def test_all_of_lm_evals_own_tasks_and_ours_are_the_same(kept: Kept) -> None:
     from lm_eval_baichuan.registration import task_directories
@@ -231,3 +309,6 @@ def test_all_of_lm_evals_own_tasks_and_ours_are_the_same(kept: Kept) -> None:
     assert same(kept.build(*roots), plain)
     assert same(kept.build(*roots), plain)
     assert kept.read < 50
+    listed = Listed(kept)
+    assert listed.table(*roots) == listed.plain and listed.written == 1
+    assert listed.table(*roots) == listed.plain and listed.written == 0

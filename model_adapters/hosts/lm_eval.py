@@ -65,6 +65,12 @@ def reads_tasks() -> Any | None:
     return index if hasattr(index, "load_yaml") and hasattr(index, "TaskIndex") else None
 
 
+def task_manager() -> Any | None:
+    """The class that lists tasks, where it does that by its `list_all_tasks` and `task_index`; else None."""
+    manager = getattr(importlib.import_module(TASK_MANAGER), "TaskManager", None)
+    return manager if hasattr(manager, "list_all_tasks") and hasattr(manager, "task_index") else None
+
+
 def wrap_command(around: Callable[[Callable[[Any], None], Any], None]) -> None:
     """Has lm-eval's command that evaluates done by ``around(command, arguments)``; once, however often it is called.
 
@@ -272,6 +278,7 @@ LEANS = (
     ),
     Lean("lm_eval.utils:make_disjoint_window", "lm.trie_lm cuts whole texts by it", ("pair",)),
     Lean(f"{TASK_MANAGER}:TaskManager", "lm_eval_baichuan.registration asks its module what lm-eval discovers"),
+    Lean(f"{TASK_MANAGER}:TaskManager.list_all_tasks", "lm_eval_baichuan.task_index keeps what it returns"),
     Lean(f"{TASK_INDEX}:TaskIndex.build", "lm_eval_baichuan.registration adds our tasks in it", ("paths",)),
     Lean(f"{TASK_INDEX}:load_yaml", "lm_eval_baichuan.task_index stands in for it", ("path",)),
     Lean("lm_eval.api.registry:model_registry.register", "lm_eval_baichuan.registration adds our models", ("target",)),
