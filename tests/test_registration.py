@@ -76,6 +76,7 @@ def listing() -> subprocess.CompletedProcess[str]:
     return run("-m", "lm_eval", "ls", "tasks")
 
 
+@pytest.mark.slow
 def test_lm_eval_lists_our_tasks_beside_its_own(listing: subprocess.CompletedProcess[str]) -> None:
     assert listing.returncode == 0, listing.stderr
     names = set(re.findall(r"^\|(\S+)", listing.stdout, re.MULTILINE))
@@ -83,6 +84,7 @@ def test_lm_eval_lists_our_tasks_beside_its_own(listing: subprocess.CompletedPro
     assert {"hellaswag", "ceval-valid", "mmlu"} <= names
 
 
+@pytest.mark.slow
 def test_no_name_of_ours_is_one_of_lm_evals(listing: subprocess.CompletedProcess[str]) -> None:
     assert "overrides existing task" not in listing.stderr
 

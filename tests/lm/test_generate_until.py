@@ -44,17 +44,26 @@ def requests_of(options: dict[str, Any]) -> list[Instance]:
     return [Instance("generate_until", {}, (prompt, options), 0, ("task", i, 1)) for i, prompt in enumerate(PROMPTS)]
 
 
-@pytest.fixture(params=[*FAMILIES, "llama"])
+@pytest.fixture
 def folder(request: pytest.FixtureRequest, write_checkpoint: Write, tmp_path: Path) -> str:
     """A checkpoint of each family, and a fine-tune saved in Llama's form."""
-    if request.param != "llama":
-        return str(write_checkpoint(vocab_size=390, **FAMILIES[request.param]))
+    family: str = request.param
+    if family != "llama":
+        return str(write_checkpoint(vocab_size=390, **FAMILIES[family]))
     source = Path(write_checkpoint(vocab_size=390))
     write_llama(source, tmp_path, llama_ready_config(source))
     return str(tmp_path)
 
 
-@pytest.mark.parametrize("batch_size", [1, 8])
+ALL = [(family, batch_size) for family in (*FAMILIES, "llama") for batch_size in (1, 8)]
+QUICK = [("7b", 8), ("13b", 8), ("llama", 1)]
+
+
+@pytest.mark.parametrize(
+    ("folder", "batch_size"),
+    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in ALL],
+    indirect=["folder"],
+)
 def test_generated_text_is_that_of_a_plain_loop(folder: str, batch_size: int) -> None:
     lm = BaichuanLM(folder, device="cpu", batch_size=batch_size)
     texts = {}

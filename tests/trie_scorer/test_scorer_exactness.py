@@ -72,8 +72,7 @@ any_ids = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40)
 contexts = st.one_of(few_ids, any_ids, st.tuples(few_ids, any_ids).map(lambda parts: parts[0] + parts[1]))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
+any_tries = given(
     family=st.sampled_from(MODELS),
     requests=st.lists(st.tuples(contexts, st.one_of(few_ids, any_ids)), min_size=1, max_size=8),
     budget=st.integers(1, 60),
@@ -81,7 +80,9 @@ contexts = st.one_of(few_ids, any_ids, st.tuples(few_ids, any_ids).map(lambda pa
     kind=st.sampled_from(["blockwise", "dense"]),
     chance=st.randoms(use_true_random=False),
 )
-def test_any_trie(
+
+
+def check_trie(
     family: str,
     requests: list[Request],
     budget: int,
@@ -98,6 +99,11 @@ def test_any_trie(
     order = chance.sample(range(len(requests)), len(requests))
     shuffled = trie_scores(model, [requests[index] for index in order], token_budget=budget, attention=kind)
     assert shuffled == [found[index] for index in order]  # exactly: the trie is the same
+
+
+SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+test_any_trie = settings(SETTINGS, max_examples=20)(any_tries(check_trie))
+test_many_tries = pytest.mark.slow(settings(SETTINGS, max_examples=150)(any_tries(check_trie)))
 
 
 def test_greedy_continuations_are_greedy() -> None:
