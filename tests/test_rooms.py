@@ -120,6 +120,17 @@ def test_the_llama_export_stands_apart_from_evaluating() -> None:
         assert breaches(f"model_adapters/{room}", export) == []
 
 
+def test_no_room_leans_on_the_engines_above_it() -> None:
+    for room in ("trie_scorer", "baichuan", "lm", "llama_export", "hosts", "outside"):
+        assert breaches(f"model_adapters/{room}", f"{ADAPTERS}.engines") == []
+
+
+def test_the_process_that_has_ftllm_in_it_leans_on_its_host_file_alone() -> None:
+    worker = [name for file, name in imports_of("model_adapters") if file.endswith("engines/fastllm_worker.py")]
+    assert worker
+    assert [name for name in worker if within(name, *OURS) and not within(name, f"{ADAPTERS}.hosts.ftllm")] == []
+
+
 def test_compare_and_report_lean_one_way() -> None:
     room = {name: f"lm_eval_baichuan.{name}" for name in ("published", "results", "comparison", "html_report")}
     above = [room["comparison"], room["html_report"]]

@@ -11,10 +11,10 @@ import glob
 import importlib
 import inspect
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import Lean
 
@@ -177,6 +177,43 @@ def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> Iterator
     return map(make_disjoint_window, windows)
 
 
+class Generation(NamedTuple):
+    """How an answer is to be generated.
+
+    Attributes:
+        tokens: The most to generate.
+        until: Texts that end it; the text of the end-of-sequence token is one.
+        options: All else: ``do_sample``, ``temperature`` and what the task says besides.
+    """
+
+    tokens: int
+    until: list[str]
+    options: dict[str, Any]
+
+
+def generation(options: Mapping[str, Any], tokens: int, eos: str) -> Generation:
+    """Reads a task's ``generation_kwargs`` as lm-eval's own models do.
+
+    Args:
+        options: As the request has them.
+        tokens: The most tokens where they say nothing.
+        eos: The text of the end-of-sequence token.
+    """
+    from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs
+
+    rest: dict[str, Any] = dict(normalize_gen_kwargs(dict(options), tokens))
+    until = handle_stop_sequences(rest.pop("until", None), eos=eos)
+    return Generation(rest.pop("max_gen_toks"), until, rest)
+
+
+def cut_generated(text: str, until: Sequence[str]) -> str:
+    """A generated text up to the first of the texts that end it, as lm-eval's own models cut it."""
+    from lm_eval.models.utils import postprocess_generated_text
+
+    cut: str = postprocess_generated_text(text, list(until), None)
+    return cut
+
+
 def evaluation_under_way() -> tuple[Any | None, str | None]:
     """What the `simple_evaluate` that this is called from was given: its tracker of results, and its ``use_cache``.
 
@@ -321,5 +358,16 @@ LEANS = (
     Lean(f"{TASK_MANAGER}:TaskManager.load", "lm_eval_baichuan.before_the_run loads our tasks first", ("task_list",)),
     Lean("lm_eval.api.task:tqdm", "quiet replaces it: the bars of 52 subjects show only where they take long"),
     Lean("lm_eval.evaluator:get_git_commit_hash", "quiet wraps it: git is loud outside a repository"),
+    Lean("lm_eval.models.utils:handle_stop_sequences", "engines.fastllm_lm stops generating by it", ("until", "eos")),
+    Lean(
+        "lm_eval.models.utils:normalize_gen_kwargs",
+        "engines.fastllm_lm reads a task's options of generation by it",
+        ("gen_kwargs", "default_max_gen_toks"),
+    ),
+    Lean(
+        "lm_eval.models.utils:postprocess_generated_text",
+        "engines.fastllm_lm cuts a generated text by it",
+        ("generation", "stop", "think_end_token"),
+    ),
     Lean("lm_eval.__main__:cli_evaluate", "python -m lm_eval_baichuan calls it"),
 )

@@ -45,7 +45,7 @@ def write_llama(source: Path, folder: Path, config: BaichuanConfig) -> None:
         folder: Where to write; see `complete_or_nothing`.
         config: From `llama_ready_config`.
     """
-    dtype = _write_weights(source, folder, config)
+    dtype = write_weights(source, folder, norm_head=bool(config.norm_head))
     _write_config(source, folder, config, dtype)
     save_fast_tokenizer(BaichuanTokenizer.from_pretrained(str(source)), folder)
 
@@ -156,8 +156,22 @@ def weights_size(folder: Path) -> int:
     return sum(file.stat().st_size for file in weight_files(folder))
 
 
-def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.dtype:
-    """Writes the shards and their index; returns the dtype of the weights."""
+def write_weights(source: Path, folder: Path, *, norm_head: bool, as_dtype: torch.dtype | None = None) -> torch.dtype:
+    """Writes the shards and their index.
+
+    Args:
+        source: A folder in Baichuan's or Llama's layout, weights in any of its forms.
+        folder: Where to write.
+        norm_head: Whether the rows of ``lm_head.weight`` are to be normalised.
+        as_dtype: What the weights are written in; None for what they are stored in.
+
+    Returns:
+        The dtype of the embedding in `source`.
+
+    Raises:
+        CheckpointError: A number does not fit into `as_dtype`.
+        PlaceError: The disk is full.
+    """
     shard: dict[str, torch.Tensor] = {}
     written: list[list[str]] = []
     held = total = 0
@@ -176,7 +190,8 @@ def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.
     with tqdm(total=weights_size(source), unit="B", unit_scale=True, desc="Writing Llama weights") as bar:
         for name, read in tensor_readers(weight_files(source)).items():
             tensor = read()
-            for llama_name, values in llama_tensors(name, tensor, norm_head=bool(config.norm_head)).items():
+            for llama_name, values in llama_tensors(name, tensor, norm_head=norm_head).items():
+                values = values if as_dtype is None else _converted(values, as_dtype, f"{source}: {name}")
                 if held and held + values.nbytes > SHARD_BYTES:
                     flush()
                 shard[llama_name] = values
@@ -198,6 +213,16 @@ def _write_weights(source: Path, folder: Path, config: BaichuanConfig) -> torch.
     for i, name in enumerate(names):
         (folder / _shard_name(i)).rename(folder / name)
     return dtype
+
+
+def _converted(values: torch.Tensor, dtype: torch.dtype, where: str) -> torch.Tensor:
+    converted = values.to(dtype)
+    if not bool(converted.isfinite().all()):
+        raise CheckpointError(
+            f"{where} holds numbers up to {float(values.float().abs().max()):.3g}, which {str(dtype)[6:]} cannot hold. "
+            "Use dtype=float32."
+        )
+    return converted
 
 
 def _shard_name(number: int) -> str:

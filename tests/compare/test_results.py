@@ -312,11 +312,12 @@ def test_the_adapter_writes_the_facts_that_are_read() -> None:
     assert set(BAICHUAN) | {"verified", "ties"} <= set(RunFacts().as_dict())
 
 
-def test_what_hf_trie_records_is_read_as_what_baichuan_records(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["hf-trie", "baichuan-fastllm"])
+def test_what_our_other_models_record_is_read_as_what_baichuan_records(tmp_path: Path, model: str) -> None:
     theirs = write_results(tmp_path / "one", {LAW: (1, 2)})
     data = json.loads(theirs.read_text(encoding="utf-8"))
-    data["config"]["hf_trie"] = data["config"].pop("baichuan")
-    data["config"]["model"] = "hf-trie"
+    data["config"][model.replace("-", "_")] = data["config"].pop("baichuan")
+    data["config"]["model"] = model
     ours = tmp_path / "two" / theirs.name
     ours.parent.mkdir()
     ours.write_text(json.dumps(data), encoding="utf-8")
