@@ -12,9 +12,10 @@ from torch import nn
 from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.accelerate import input_device
 from ..hosts.transformers import attending_by, tensor_parallel_size
-from .attention import Attend, BlockwiseAttention, DenseAttention
+from .attention import Attend, DenseAttention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention, Layout
+from .merged_attention import MergedAttention
 from .nonfinite import non_finite_error
 from .path_cache import PathCache
 from .progress import Progress
@@ -296,7 +297,7 @@ class TrieScorer:
 
     def _kind(self) -> Callable[..., Attend]:
         if self.attention != "flex":
-            return BlockwiseAttention if self.attention == "blockwise" else DenseAttention
+            return MergedAttention if self.attention == "blockwise" else DenseAttention
         if self._layout is None or self._layout.most_queries != self.token_budget:
             self._layout = Layout(self.token_budget, self.max_length + self.token_budget)
         return partial(FlexAttention, layout=self._layout)

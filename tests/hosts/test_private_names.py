@@ -18,7 +18,15 @@ from lm_eval_baichuan.model_adapters.baichuan import (
     BaichuanTokenizer,
 )
 from lm_eval_baichuan.model_adapters.baichuan.pretrained import BaichuanPreTrainedModel
-from lm_eval_baichuan.model_adapters.hosts import accelerate, bitsandbytes, lm_eval, peft, torchao, transformers
+from lm_eval_baichuan.model_adapters.hosts import (
+    accelerate,
+    bitsandbytes,
+    lm_eval,
+    peft,
+    torch,
+    torchao,
+    transformers,
+)
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 
@@ -35,7 +43,7 @@ SUBCLASSES = [
 ]
 LISTED = {
     part
-    for host in (accelerate, bitsandbytes, lm_eval, peft, torchao, transformers)
+    for host in (accelerate, bitsandbytes, lm_eval, peft, torch, torchao, transformers)
     for lean in host.LEANS
     for part in lean.where.partition(":")[2].split(".")
 }
