@@ -171,15 +171,16 @@ class MergedAttention:
             query = query.float()
             path, nodes = KeyValue(*(each.float() for each in path)), KeyValue(*(each.float() for each in nodes))
         _, heads, tokens, dim = query.shape
-        out = query.new_empty(1, tokens, heads, dim, dtype=torch.float32)
-        lse = query.new_empty(1, tokens, heads, dtype=torch.float32)
+        precise = torch.promote_types(query.dtype, torch.float32)
+        out = query.new_empty(1, tokens, heads, dim, dtype=precise)
+        lse = query.new_empty(1, tokens, heads, dtype=precise)
         for own in self._own:
             here = slice(*own.queries)
             out[:, here], lse[:, here] = _attend_to_rest(query, path, nodes, own, rule)
         for shared in self._shared:
             here = slice(*shared.queries)
             theirs, their_lse = _attend_to_shared(query, path if shared.of_path else nodes, shared, rule)
-            out[:, here].lerp_(theirs.to(out.dtype), torch.sigmoid(their_lse - lse[:, here])[..., None])
+            out[:, here].lerp_(theirs.to(precise), torch.sigmoid(their_lse - lse[:, here])[..., None])
             lse[:, here] = torch.logaddexp(lse[:, here], their_lse)
         return out.to(dtype)
 
@@ -196,8 +197,10 @@ def _blocks(trie: TokenTrie, row: Row, *, chains: bool) -> Iterator[_Block]:
     start = 0
     branches = np.flatnonzero(trie.parent[nodes[1:]] != nodes[:-1]) + 1
     for first, stop in pairwise([0, *branches.tolist(), len(row)]):
+        if not chains or stop - first < 2 * BLOCK:
+            continue
         chain = _block(trie, row, _Run(first, stop), chain=True)
-        if chains and stop - first >= 2 * BLOCK and chain.shared_before.size == len(chain.before):
+        if chain.shared_before.size == len(chain.before):
             yield from _cut(trie, row, _Run(start, first))
             yield chain
             start = stop

@@ -83,9 +83,9 @@ class TrieScorer:
             model: A loaded causal language model in eval mode, or a peft model around one.
             max_length: The most tokens a request may feed, the model's context length as a rule.
             token_budget: Tokens to run at once, or "auto" to choose by free memory.
-            attention: "blockwise" (scaled_dot_product_attention over blocks, best on CPU), "flex" (FlexAttention's
-                compiled kernel, best on CUDA), "dense" (one mask over the whole row, for comparison), or "auto": flex
-                on CUDA, blockwise elsewhere.
+            attention: "blockwise" (what many queries share without a mask, the rest in blocks; best on CPU), "flex"
+                (FlexAttention's compiled kernel, best on CUDA), "dense" (one mask over the whole row, for comparison),
+                or "auto": flex on CUDA, blockwise elsewhere.
 
         Raises:
             OptionError: An argument is out of range.

@@ -128,6 +128,17 @@ def test_steep_slopes_over_long_paths_stay_exact() -> None:
     torch.testing.assert_close(found, expected, atol=3e-6, rtol=0)
 
 
+def test_double_precision_stays_double() -> None:
+    torch.manual_seed(0)
+    trie = questions(400, 9)
+    *_, row = rows_of(trie, 300)
+    query = torch.randn(1, 2, len(row), 16, dtype=torch.float64)
+    path, nodes = (KeyValue(*torch.randn(2, 1, 2, n, 16, dtype=torch.float64)) for n in (len(row.path), len(row)))
+    dense = DenseAttention(trie, row, LayerMask(), alibi=False, device=CPU)(query, path, nodes, ScoreRule(0.25))
+    found = laid_out(trie, row, alibi=False)(query, path, nodes, ScoreRule(0.25))
+    torch.testing.assert_close(found, dense, atol=1e-12, rtol=0)
+
+
 def test_the_path_is_not_copied_from_row_to_row() -> None:
     cache = PathCache()
 
