@@ -1,4 +1,4 @@
-"""Attention over a row of the trie, two of the three exact ways (`flex` is the third).
+"""Attention over a row of the trie, two of the four exact ways (`merged_attention` and `flex` are the others).
 
 Every way computes softmax(scores) v over the keys `[path | nodes]` that the rule of the trie and the layer's own mask
 make visible, where a score is q k times a factor; softcapped where the layer asks (Gemma 2, arXiv:2408.00118); less
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .masks import LayerMask
+from .path_cache import KeyValue
 from .trie import Row, TokenTrie, ancestors_within, visible
 
 # Queries of one block; a block's keys are its ancestors and itself, so a larger block wastes more work on hidden keys
@@ -42,13 +43,13 @@ class ScoreRule:
 class Attend(Protocol):
     """Attention over one row, for layers with one mask on one device."""
 
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: ScoreRule) -> torch.Tensor:
+    def __call__(self, query: torch.Tensor, path: KeyValue, nodes: KeyValue, rule: ScoreRule) -> torch.Tensor:
         """Attends.
 
         Args:
             query: `[1, heads, nodes, head_dim]`.
-            key: `[1, kv_heads, path + nodes, head_dim]`.
-            value: `[1, kv_heads, path + nodes, value_dim]`.
+            path: Keys and values of the path.
+            nodes: Keys and values of the row's own nodes.
             rule: How scores are made.
 
         Returns:
@@ -100,10 +101,11 @@ class BlockwiseAttention:
                 )
             )
 
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: ScoreRule) -> torch.Tensor:
+    def __call__(self, query: torch.Tensor, path: KeyValue, nodes: KeyValue, rule: ScoreRule) -> torch.Tensor:
         """See `Attend`."""
-        _, heads, nodes, _ = query.shape
-        out = query.new_empty(1, nodes, heads, value.shape[-1])
+        key, value = _together(path, nodes)
+        _, heads, tokens, _ = query.shape
+        out = query.new_empty(1, tokens, heads, value.shape[-1])
         for block in self._blocks:
             if block.keys is None:
                 block_key, block_value = key[:, :, : block.key_count], value[:, :, : block.key_count]
@@ -123,12 +125,18 @@ class DenseAttention:
         seen = _seen(trie, queries, row.keys, mask)
         self._mask = (_distance(trie, queries, row.keys, seen) if alibi else seen).to(device)
 
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: ScoreRule) -> torch.Tensor:
+    def __call__(self, query: torch.Tensor, path: KeyValue, nodes: KeyValue, rule: ScoreRule) -> torch.Tensor:
         """See `Attend`."""
+        key, value = _together(path, nodes)
         return _attend(query, key, value, self._mask, rule).transpose(1, 2).to(query.dtype)
 
 
 _Nodes = np.ndarray[Any, Any]  # indices into the trie
+
+
+def _together(path: KeyValue, nodes: KeyValue) -> KeyValue:
+    """Of `[path | nodes]`."""
+    return KeyValue(*(torch.cat(each, dim=2) for each in zip(path, nodes, strict=True)))
 
 
 def _seen(trie: TokenTrie, queries: _Nodes, keys: _Nodes, mask: LayerMask) -> torch.Tensor:

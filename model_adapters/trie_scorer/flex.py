@@ -12,6 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from .attention import ScoreRule
 from .masks import LayerMask
+from .path_cache import KeyValue
 from .trie import Row, TokenTrie, visible
 
 _TILE = 128
@@ -51,17 +52,23 @@ class Layout:
         self.keys = -(-(most_keys + 1) // _TILE) * _TILE
         self._laid_out: dict[tuple[Any, ...], torch.Tensor] = {}
 
-    def lay_out(self, role: str, tensor: torch.Tensor) -> torch.Tensor:
-        """Copies `[1, heads, tokens, dim]` to the start of the memory for its role, `[1, heads, queries or keys, dim]`.
+    def lay_out(self, role: str, *tensors: torch.Tensor) -> torch.Tensor:
+        """Copies tensors `[1, heads, tokens, dim]`, one behind the other, to the start of the memory for their role.
 
-        What was there before remains behind it: finite numbers that the mask hides.
+        What was there before remains behind them: finite numbers that the mask hides.
+
+        Returns:
+            The memory, `[1, heads, queries or keys, dim]`.
         """
-        _, heads, tokens, dim = tensor.shape
+        _, heads, _, dim = tensors[-1].shape
         size = self.queries if role == "query" else self.keys
-        place = role, tensor.device, tensor.dtype, heads, dim
+        place = role, tensors[-1].device, tensors[-1].dtype, heads, dim
         if place not in self._laid_out:
-            self._laid_out[place] = tensor.new_zeros(1, heads, size, dim)
-        self._laid_out[place][:, :, :tokens] = tensor
+            self._laid_out[place] = tensors[-1].new_zeros(1, heads, size, dim)
+        start = 0
+        for tensor in tensors:
+            self._laid_out[place][:, :, start : start + tensor.shape[2]] = tensor
+            start += tensor.shape[2]
         return self._laid_out[place]
 
 
@@ -157,15 +164,15 @@ class FlexAttention:
 
         return score_mod
 
-    def __call__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, rule: ScoreRule) -> torch.Tensor:
+    def __call__(self, query: torch.Tensor, path: KeyValue, nodes: KeyValue, rule: ScoreRule) -> torch.Tensor:
         """See `attention.Attend`."""
         sinks = rule.sinks is not None
         if sinks not in self._block_masks:
             self._block_masks[sinks] = self._tiles(sinks=sinks)
-        nodes = query.shape[2]
-        padded_value = self._layout.lay_out("value", value)
+        padded_value = self._layout.lay_out("value", path.value, nodes.value)
         padded_value[:, :, -1] = 0
-        padded_query, padded_key = self._layout.lay_out("query", query), self._layout.lay_out("key", key)
+        padded_query = self._layout.lay_out("query", query)
+        padded_key = self._layout.lay_out("key", path.key, nodes.key)
         shapes = (tuple(padded_query.shape), tuple(padded_key.shape), tuple(padded_value.shape))
         what = (rule.scaling, rule.softcap, rule.slopes is None, sinks)
         out: torch.Tensor = _compiled((*shapes, query.dtype, query.device, *what))(
@@ -175,9 +182,9 @@ class FlexAttention:
             score_mod=self._score_mod(rule),
             block_mask=self._block_masks[sinks],
             scale=rule.scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+            enable_gqa=query.shape[1] != nodes.key.shape[1],
         )
-        return out[:, :, :nodes].transpose(1, 2)
+        return out[:, :, : query.shape[2]].transpose(1, 2)
 
 
 def _counts_and_indices(tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

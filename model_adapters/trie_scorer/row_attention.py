@@ -12,7 +12,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from ..errors import UnsupportedModelError
 from .attention import Attend, ScoreRule
 from .masks import LayerMask, layer_mask
-from .path_cache import PathCache
+from .path_cache import KeyValue, PathCache
 from .trie import Row, TokenTrie
 
 ATTENTION_NAME = "token_trie"
@@ -41,7 +41,7 @@ class RowAttention:
         """Prepares a row.
 
         Args:
-            kind: Makes the attention of a row for a mask on a device: `attention.BlockwiseAttention` or another.
+            kind: Makes the attention of a row for a mask on a device: `merged_attention.MergedAttention` or another.
             trie: The trie.
             row: The row.
             cache: Where the path's keys and values are.
@@ -50,7 +50,9 @@ class RowAttention:
         self._kind, self._trie, self._row, self._cache, self._alibi = kind, trie, row, cache, alibi
         # Layers may lie on several devices and be of several kinds; each device has its own copy of masks and indices.
         self._attend: dict[tuple[torch.device, LayerMask], Attend] = {}
-        self._keep: dict[torch.device, torch.Tensor] = {}
+        # The next path is the first tokens of this one, and some of the row's nodes.
+        self._stay = int((row.keep < len(row.path)).sum())
+        self._added: dict[torch.device, torch.Tensor] = {}
         self.calls = 0
 
     def attend(
@@ -69,11 +71,11 @@ class RowAttention:
         kind = device, _PLAIN if mask.plain else mask
         if kind not in self._attend:
             self._attend[kind] = self._kind(self._trie, self._row, kind[1], alibi=self._alibi, device=device)
-        if device not in self._keep:
-            self._keep[device] = torch.from_numpy(self._row.keep).to(device)
-        key, value = self._cache.extend(self.calls, key, value, self._keep[device])
+        if device not in self._added:
+            self._added[device] = torch.from_numpy(self._row.keep[self._stay :] - len(self._row.path)).to(device)
+        path = self._cache.extend(self.calls, KeyValue(key, value), self._stay, self._added[device])
         self.calls += 1
-        return self._attend[kind](query, key, value, rule)
+        return self._attend[kind](query, path, KeyValue(key, value), rule)
 
 
 _running: ContextVar[RowAttention] = ContextVar("row of the token trie")

@@ -12,9 +12,10 @@ from torch import nn
 from ..errors import NonFiniteLogitsError, OptionError, RequestError, UnsupportedModelError
 from ..hosts.accelerate import input_device
 from ..hosts.transformers import attending_by, tensor_parallel_size
-from .attention import Attend, BlockwiseAttention, DenseAttention
+from .attention import Attend, DenseAttention
 from .budget import automatic_token_budget, is_out_of_memory
 from .flex import FlexAttention, Layout
+from .merged_attention import MergedAttention
 from .nonfinite import non_finite_error
 from .path_cache import PathCache
 from .progress import Progress
@@ -82,9 +83,9 @@ class TrieScorer:
             model: A loaded causal language model in eval mode, or a peft model around one.
             max_length: The most tokens a request may feed, the model's context length as a rule.
             token_budget: Tokens to run at once, or "auto" to choose by free memory.
-            attention: "blockwise" (scaled_dot_product_attention over blocks, best on CPU), "flex" (FlexAttention's
-                compiled kernel, best on CUDA), "dense" (one mask over the whole row, for comparison), or "auto": flex
-                on CUDA, blockwise elsewhere.
+            attention: "blockwise" (what many queries share without a mask, the rest in blocks; best on CPU), "flex"
+                (FlexAttention's compiled kernel, best on CUDA), "dense" (one mask over the whole row, for comparison),
+                or "auto": flex on CUDA, blockwise elsewhere.
 
         Raises:
             OptionError: An argument is out of range.
@@ -296,7 +297,7 @@ class TrieScorer:
 
     def _kind(self) -> Callable[..., Attend]:
         if self.attention != "flex":
-            return BlockwiseAttention if self.attention == "blockwise" else DenseAttention
+            return MergedAttention if self.attention == "blockwise" else DenseAttention
         if self._layout is None or self._layout.most_queries != self.token_budget:
             self._layout = Layout(self.token_budget, self.max_length + self.token_budget)
         return partial(FlexAttention, layout=self._layout)

@@ -19,7 +19,16 @@ from lm_eval_baichuan.model_adapters.baichuan import (
 )
 from lm_eval_baichuan.model_adapters.baichuan.pretrained import BaichuanPreTrainedModel
 from lm_eval_baichuan.model_adapters.engines.fastllm_lm import FastllmBaichuanLM
-from lm_eval_baichuan.model_adapters.hosts import accelerate, bitsandbytes, ftllm, lm_eval, peft, torchao, transformers
+from lm_eval_baichuan.model_adapters.hosts import (
+    accelerate,
+    bitsandbytes,
+    ftllm,
+    lm_eval,
+    peft,
+    torch,
+    torchao,
+    transformers,
+)
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 
@@ -37,7 +46,7 @@ SUBCLASSES = [
 ]
 LISTED = {
     part
-    for host in (accelerate, bitsandbytes, ftllm, lm_eval, peft, torchao, transformers)
+    for host in (accelerate, bitsandbytes, ftllm, lm_eval, peft, torch, torchao, transformers)
     for lean in host.LEANS
     for part in lean.where.partition(":")[2].split(".")
 }

@@ -11,7 +11,14 @@ import torch
 from scoring_cases import FAMILIES, VOCABULARY, WINDOW, tiny_model
 
 from lm_eval_baichuan.model_adapters.errors import CertificateError
-from lm_eval_baichuan.model_adapters.trie_scorer import Certificate, TrieScorer, attention, certify_scores, joined
+from lm_eval_baichuan.model_adapters.trie_scorer import (
+    Certificate,
+    TrieScorer,
+    attention,
+    certify_scores,
+    joined,
+    merged_attention,
+)
 from lm_eval_baichuan.model_adapters.trie_scorer import scorer as scorer_module
 from lm_eval_baichuan.model_adapters.trie_scorer.attention import ScoreRule
 from lm_eval_baichuan.model_adapters.trie_scorer.certificate import choose_requests
@@ -83,28 +90,30 @@ def test_small_runs_are_certified_too(requests: list[Request]) -> None:
 
 def off_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     right = attention.visible
-    monkeypatch.setattr(attention, "visible", lambda query, key, end: right(query, key + 1, end))
+    for module in (attention, merged_attention):
+        monkeypatch.setattr(module, "visible", lambda query, key, end: right(query, key + 1, end))
 
 
 def stale_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = PathCache.extend
+    right = PathCache.commit
 
-    def extend(self: PathCache, *args: Any) -> Any:
-        key, value = right(self, *args)
-        for kept in self._staged.values():
-            kept[0][:, :, kept[0].shape[2] // 2] = kept[0][:, :, kept[0].shape[2] // 2 - 1]
-        return key, value
+    def commit(self: PathCache) -> None:
+        right(self)
+        for key, _ in self._memory.values():
+            if self.tokens:
+                key[:, :, self.tokens // 2] = key[:, :, self.tokens // 2 - 1]
 
-    monkeypatch.setattr(PathCache, "extend", extend)
+    monkeypatch.setattr(PathCache, "commit", torch.inference_mode()(commit))
 
 
 def wrong_slope(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = attention._attend
+    right = merged_attention.MergedAttention.__call__
 
-    def attend(query: Any, key: Any, value: Any, mask: Any, rule: ScoreRule) -> Any:
-        return right(query, key, value, mask, replace(rule, slopes=None if rule.slopes is None else rule.slopes * 1.1))
+    def attend(self: Any, query: Any, path: Any, nodes: Any, rule: ScoreRule) -> Any:
+        slopes = None if rule.slopes is None else rule.slopes * 1.1
+        return right(self, query, path, nodes, replace(rule, slopes=slopes))
 
-    monkeypatch.setattr(attention, "_attend", attend)
+    monkeypatch.setattr(merged_attention.MergedAttention, "__call__", attend)
 
 
 def left_out_scale(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, T5Config, T5ForConditionalGeneration
 from lm_eval_baichuan.model_adapters.errors import UnsupportedModelError
 from lm_eval_baichuan.model_adapters.hosts.transformers import attention_configs, attention_name
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer
-from lm_eval_baichuan.model_adapters.trie_scorer.attention import BlockwiseAttention
+from lm_eval_baichuan.model_adapters.trie_scorer.merged_attention import MergedAttention
 from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import PathCache
 from lm_eval_baichuan.model_adapters.trie_scorer.refusals import same_rope_up_to
 from lm_eval_baichuan.model_adapters.trie_scorer.row_attention import (
@@ -38,7 +38,7 @@ def attend(nodes: int = 3, keys: int = 3, mask: Any = None, module: nn.Module | 
     trie = build_trie([([1, 2, 3], [1])])
     row = cut_row(trie, 0, np.empty(0, dtype=np.int64), 9)
     query, key, value = torch.randn(1, 4, nodes, 8), torch.randn(1, 2, keys, 8), torch.randn(1, 2, keys, 6)
-    with running(RowAttention(BlockwiseAttention, trie, row, PathCache(), alibi=False)):
+    with running(RowAttention(MergedAttention, trie, row, PathCache(), alibi=False)):
         return trie_attention(module or nn.Module(), query, key, value, mask, **asked)[0]
 
 

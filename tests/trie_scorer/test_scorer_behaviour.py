@@ -88,7 +88,8 @@ def test_kept_keys_and_values_are_bounded_by_the_longest_path(monkeypatch: pytes
 
     def counting_commit(cache: PathCache) -> None:
         commit(cache)
-        kept.append(max((key.shape[2] for key, _ in cache._kept.values()), default=0))
+        kept.append(cache.tokens)
+        assert all(memory.key.shape[2] < 1.2 * max(kept) for memory in cache._memory.values())
 
     monkeypatch.setattr(PathCache, "commit", counting_commit)
     list(scorer(tiny_model("baichuan1-7b"), token_budget=30).score(questions(5, 20)))

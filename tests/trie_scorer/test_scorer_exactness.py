@@ -12,9 +12,17 @@ from safetensors.torch import load_file
 from scoring_cases import FAMILIES, VOCABULARY, WINDOW, Request, ragged_cases, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from lm_eval_baichuan.model_adapters.trie_scorer import Score, TrieScorer, attention, score_one_by_one
+from lm_eval_baichuan.model_adapters.trie_scorer import (
+    Score,
+    TrieScorer,
+    attention,
+    merged_attention,
+    score_one_by_one,
+)
 from lm_eval_baichuan.model_adapters.trie_scorer.attention import BlockwiseAttention, DenseAttention, ScoreRule
 from lm_eval_baichuan.model_adapters.trie_scorer.masks import LayerMask
+from lm_eval_baichuan.model_adapters.trie_scorer.merged_attention import MergedAttention
+from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import KeyValue
 from lm_eval_baichuan.model_adapters.trie_scorer.trie import build_trie, cut_row, visible
 
 MODELS = [*FAMILIES, "llama-grouped"]
@@ -93,6 +101,7 @@ def check_trie(
 ) -> None:
     model = tiny_model(family)
     monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(merged_attention, "BLOCK", block)
     found = trie_scores(model, requests, token_budget=budget, attention=kind)
     assert_equal_scores(found, score_one_by_one(model, requests))
 
@@ -161,7 +170,7 @@ def test_bfloat16_is_as_near_to_float32_as_plain_batches_are(family: str, kind: 
     assert 0 < trie_error <= 1.1 * batch_error
 
 
-@pytest.mark.parametrize("kind", [BlockwiseAttention, DenseAttention])
+@pytest.mark.parametrize("kind", [MergedAttention, BlockwiseAttention, DenseAttention])
 def test_alibi_in_bfloat16_loses_nothing_but_the_last_rounding(kind: Any) -> None:
     """Bias, scores and softmax are exact; a bias rounded to bfloat16 is off by far more."""
     prefix = list(range(600))
@@ -171,11 +180,12 @@ def test_alibi_in_bfloat16_loses_nothing_but_the_last_rounding(kind: Any) -> Non
     query, key, value = torch.randn(3, 1, 4, len(trie), 16).to(torch.bfloat16)
     slopes = torch.tensor([2.0**-2, 2.0**-4, 2.0**-6, 2.0**-8])
     attend = kind(trie, row, LayerMask(), alibi=True, device=torch.device("cpu"))
-    found = attend(query, key, value, ScoreRule(scaling=0.25, slopes=slopes))
+    nodes, nothing = KeyValue(key, value), KeyValue(key[:, :, :0], value[:, :, :0])
+    found = attend(query, nothing, nodes, ScoreRule(scaling=0.25, slopes=slopes))
 
-    nodes, depth = torch.arange(len(trie)), torch.from_numpy(trie.depth).double()
+    places, depth = torch.arange(len(trie)), torch.from_numpy(trie.depth).double()
     bias = -slopes[:, None, None] * (depth[:, None] - depth)
-    hidden = ~visible(nodes[:, None], nodes, torch.from_numpy(trie.end))
+    hidden = ~visible(places[:, None], places, torch.from_numpy(trie.end))
     scores = query.double() @ key.double().mT * 0.25 + bias.masked_fill(hidden, -torch.inf)
     exact = (scores.softmax(dim=-1) @ value.double()).transpose(1, 2)
     assert found.dtype == torch.bfloat16
