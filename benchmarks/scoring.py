@@ -120,7 +120,8 @@ class Bench:
         if done.returncode:
             raise SystemExit(f"The measurement {what} {more} failed:\n{done.stderr[-4000:]}")
         self.bar.update()
-        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        # Not the last line: an engine may still say that it ends.
+        figures: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
         if what != "export":
             self.done[key] = figures
             if self.options.journal:

@@ -1,6 +1,6 @@
 """One measurement of benchmarks/scoring.py, in a process of its own so that its peak memory is its own.
 
-Reads what to measure as JSON on standard input, prints the figures as JSON on the last line of standard output.
+Reads what to measure as JSON on standard input, prints the figures as one line of JSON on standard output.
 """
 
 import json

@@ -1,6 +1,6 @@
 """vLLM's measurement for benchmarks/scoring.py, in the environment that has vLLM: its `--vllm-python` runs this file.
 
-Reads what to measure as JSON on standard input, prints the figures as JSON on the last line of standard output. Each
+Reads what to measure as JSON on standard input, prints the figures as one line of JSON on standard output. Each
 context is one prompt, whose labels' log-probabilities are asked for by their ids: the cheapest way to have them.
 """
 
