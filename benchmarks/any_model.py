@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from machine import data_options
 from tqdm import tqdm
 
 BATCH_SIZES = (1, 4, 8, 16)
@@ -32,12 +32,8 @@ Row = tuple[str, list[str], str]
 
 
 def arguments() -> argparse.Namespace:
-    shared = os.environ.get("LM_EVAL_BAICHUAN_SHARED")
-    data = Path(shared) / "data" if shared else None
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=data, required=data is None)
-    tokenizer = data / "tokenizer" / "baichuan-7b.tokenizer.model" if data else None
-    parser.add_argument("--tokenizer", type=Path, default=tokenizer, required=data is None)
+    data_options(parser)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768, help="a multiple of 64")
     parser.add_argument("--device", default="cpu")

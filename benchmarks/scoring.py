@@ -1,4 +1,4 @@
-"""The token trie side by side with lm-eval's hf model, in one run.
+"""The token trie side by side with lm-eval's hf model and vLLM, in one run.
 
     python benchmarks/scoring.py --data DIR --tokenizer tokenizer.model             # 12 x 768 on the CPU, about an hour
     python benchmarks/scoring.py ... --device cuda --dtype bfloat16 --shape 7b      # or 13b, on a GPU
@@ -8,18 +8,22 @@ folder that LM_EVAL_BAICHUAN_SHARED names. A Baichuan of random weights on the r
 
 (a) by lm-eval's hf model, the same weights as a Llama checkpoint (a RoPE Baichuan is exactly a Llama; an ALiBi one runs
     as it is), at the best batch size of 1, 4, 8, 16, found on a sample of the questions;
-(b) by a plain forward over as many tokens as the trie has, in sequences of the requests' mean length, with logits at
-    the last position of each only: the least that these tokens can cost;
-(c) and, with --whole-command, by the two command lines from start to end.
+(b) by a plain forward over as many tokens as the trie has, with as many query-key pairs, and logits at the last
+    position of each sequence only: the least that these tokens can cost;
+(c) by vLLM with its prefix cache, the same Llama, where --vllm-python names a Python that has it;
+(d) and, with --whole-command, by the two command lines from start to end.
 
-Then with nothing shared, and how it grows with the questions behind a prefix and the prefix's length. Every figure is
-one process's own; its peak memory is counted above the loaded model.
+The task is asked in pieces of --piece questions, each by all of them in turn: machines change their pace, and the
+ratio of each piece shows by how much. Then with nothing shared, and how it grows with the questions behind a prefix and
+the prefix's length. Every figure is one process's own; its peak memory is counted above the loaded model.
+
+With --journal FILE each measurement is kept as it is made; the same command, started again with the same file, goes on
+from there. --minutes ends a run between two measurements.
 """
 
 import argparse
+import hashlib
 import json
-import os
-import platform
 import random
 import shutil
 import subprocess
@@ -30,11 +34,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scoring_run import SHAPES
+from machine import data_options, machine
+from scoring_run import SHAPES, WINDOW
+from scoring_table import table
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
 BATCH_SIZES = (1, 4, 8, 16)
+GROWTH_BATCH = 8
 QUESTIONS_PER_PREFIX = (1, 4, 16, 64, 256)
 PREFIX_LENGTHS = (100, 500, 1500, 3000)
 QUESTION_TOKENS = 70  # C-Eval's mean
@@ -43,26 +50,35 @@ Request = tuple[list[int], list[int]]
 
 
 def arguments() -> argparse.Namespace:
-    shared = os.environ.get("LM_EVAL_BAICHUAN_SHARED")
-    data = Path(shared) / "data" if shared else None
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=data, required=data is None)
-    tokenizer = data / "tokenizer" / "baichuan-7b.tokenizer.model" if data else None
-    parser.add_argument("--tokenizer", type=Path, default=tokenizer, required=data is None)
+    data_options(parser)
     parser.add_argument("--shape", default="12x768", choices=SHAPES, help="2x64 only tries the script out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
     parser.add_argument("--task", default="ceval_5shot_val")
     parser.add_argument("--limit", type=int, help="questions a subject, for a quick try")
+    parser.add_argument("--questions", type=int, help="so many of the task's questions only, from the first on")
+    parser.add_argument("--piece", type=int, default=170, help="questions of one piece")
     parser.add_argument("--sample", type=int, default=64, help="questions on which the best batch size is found")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of the trie and of (b), whose median counts")
+    parser.add_argument(
+        "--repeat", type=int, default=3, help="runs of the trie and of (b) in turn, whose median counts"
+    )
     parser.add_argument("--token-budget", default="auto", type=lambda text: text if text == "auto" else int(text))
     parser.add_argument("--attention", default="auto", choices=("auto", "blockwise", "dense", "flex"))
+    parser.add_argument("--vllm-python", type=Path, help="the python of an environment with vLLM, for (c)")
+    parser.add_argument("--no-task", action="store_true", help="leave out the task: only how it grows")
     parser.add_argument("--no-growth", action="store_true", help="leave out how it grows")
-    parser.add_argument("--whole-command", action="store_true", help="measure (c) too")
+    parser.add_argument("--prefixes", type=int, nargs="*", default=PREFIX_LENGTHS, help="of how it grows")
+    parser.add_argument("--whole-command", action="store_true", help="measure (d) too")
+    parser.add_argument("--journal", type=Path, help="keep each measurement here, and go on from what it has")
+    parser.add_argument("--minutes", type=float, help="start no measurement after so many")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON as well")
     return parser.parse_args()
+
+
+class TimeIsUp(Exception):
+    """So many minutes as --minutes says have gone by."""
 
 
 class Bench:
@@ -75,35 +91,60 @@ class Bench:
         self.tokenizer.mkdir()
         shutil.copy(options.tokenizer, self.tokenizer / "tokenizer.model")
         self.bar = tqdm(desc="measurements", unit="run")
+        self.start = time.monotonic()
+        self.done: dict[str, dict[str, Any]] = {}
+        if options.journal and options.journal.exists():
+            lines = map(json.loads, options.journal.read_text().splitlines())
+            self.done = {line["key"]: line["figures"] for line in lines}
 
-    def run(self, what: str, requests: list[Request] | None = None, **more: Any) -> dict[str, Any]:
-        """One measurement; see scoring_run.measure."""
+    def run(
+        self, what: str, requests: list[Request] | None = None, python: Path | str = sys.executable, **more: Any
+    ) -> dict[str, Any]:
+        """One measurement; see scoring_run.measure and vllm_run.measure."""
+        names = ("shape", "dtype", "device", "threads", "token_budget", "attention")
+        order = {"what": what} | {name: getattr(self.options, name) for name in names} | more
+        text = json.dumps([order, requests])
+        key = f"{what} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        if key in self.done:
+            return self.done[key]
+        if self.options.minutes and time.monotonic() - self.start > 60 * self.options.minutes:
+            raise TimeIsUp
         path = self.folder / "requests.json"
         path.write_text(json.dumps(requests or []))
-        names = ("shape", "dtype", "device", "threads", "token_budget", "attention")
-        order = {name: getattr(self.options, name) for name in names}
-        order |= {"what": what, "requests": str(path), "tokenizer": str(self.tokenizer), **more}
         self.bar.set_postfix_str(f"{what} {more or ''}, {len(requests or [])} requests")
+        order |= {"requests": str(path), "tokenizer": str(self.tokenizer), "folder": str(self.folder / "llama")}
+        script = HERE / ("vllm_run.py" if what == "vllm" else "scoring_run.py")
         done = subprocess.run(
-            [sys.executable, str(HERE / "scoring_run.py")],
-            input=json.dumps(order), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [str(python), str(script)], input=json.dumps(order), capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f"The measurement {what} {more} failed:\n{done.stderr[-4000:]}")
         self.bar.update()
-        figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        # Not the last line: an engine may still say that it ends.
+        figures: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
+        if what != "export":
+            self.done[key] = figures
+            if self.options.journal:
+                with self.options.journal.open("a") as journal:
+                    journal.write(json.dumps({"key": key, "figures": figures}) + "\n")
         return figures
 
-    def trie(self, requests: list[Request], repeat: int = 1) -> dict[str, Any]:
-        """The trie and (b) in one process, one after the other; the median over processes."""
-        runs = [self.run("trie", requests) for _ in range(repeat)]
-        ratios = [run["seconds"] / run["plain_seconds"] for run in runs]
-        medians = {name: median(run[name] for run in runs) for name in ("seconds", "plain_seconds", "peak")}
-        return {**runs[0], **medians, "ratio": median(ratios)}
+    def trie(self, requests: list[Request], repeat: int) -> dict[str, Any]:
+        """The trie and (b) in one process, in turn."""
+        found = self.run("trie", requests, repeat=repeat)
+        ratios = [ours / plain for ours, plain in zip(found["seconds"], found["plain_seconds"], strict=True)]
+        medians = {name: median(found[name]) for name in ("seconds", "plain_seconds")}
+        return {**found, "ratios": ratios, "runs": found["seconds"], **medians}
 
     def hf(self, requests: list[Request], batch_size: int) -> dict[str, Any]:
         """lm-eval's hf model, once."""
         return self.run("hf", requests, batch_size=batch_size)
+
+    def vllm(self, requests: list[Request]) -> dict[str, Any]:
+        """vLLM, once, on the same weights as a Llama."""
+        if not (self.folder / "llama").exists():
+            self.run("export")
+        return self.run("vllm", requests, python=self.options.vllm_python, window=WINDOW)
 
 
 def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
@@ -117,7 +158,7 @@ def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
 
     class Catching(BaichuanLM):
         def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
-            caught.extend((context, continuation) for _, context, continuation in requests)
+            caught.extend(([int(i) for i in context], [int(i) for i in ids]) for _, context, ids in requests)
             return [(0.0, False)] * len(requests)
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
@@ -143,20 +184,36 @@ def save_checkpoint(folder: Path, tokenizer: Path, sizes: dict[str, Any]) -> Non
 
 def main() -> None:
     options = arguments()
+    figures: dict[str, Any] = {
+        "machine": machine(options, options.shape),
+        "arguments": told(options),
+        "question_tokens": QUESTION_TOKENS,
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        requests = task_requests(options, folder / "caught")
         bench = Bench(options, folder)
-        figures: dict[str, Any] = {"machine": machine(options), "main": compare(bench, requests, options)}
-        figures["nothing shared"] = nothing_shared(bench, requests, options, figures["main"]["batch_size"])
-        if not options.no_growth:
-            figures["growth"] = growth(bench, figures["main"]["batch_size"])
-        if options.whole_command:
-            figures["whole command"] = whole_command(options, folder, figures["main"]["batch_size"])
-        bench.bar.close()
+        try:
+            if not options.no_task:
+                requests = task_requests(options, folder / "caught")
+                figures["task"] = compare(bench, requests, options)
+                figures["nothing shared"] = nothing_shared(bench, requests, options, figures["task"]["batch_size"])
+            if not options.no_growth:
+                figures["growth"] = growth(bench, options.repeat, options.prefixes)
+            if options.whole_command:
+                figures["whole command"] = whole_command(options, folder, figures["task"]["batch_size"])
+        except TimeIsUp:
+            raise SystemExit(f"\n{options.minutes:g} minutes are over; the same command goes on.") from None
+        finally:
+            bench.bar.close()
     print(table(figures))
     if options.out:
-        options.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False))
+        options.out.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n")
+
+
+def told(options: argparse.Namespace) -> dict[str, Any]:
+    """The options that say what was measured."""
+    left_out = ("data", "tokenizer", "journal", "minutes", "out", "vllm_python")
+    return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
 def sampled(requests: list[Request], options: argparse.Namespace) -> list[Request]:
@@ -165,53 +222,85 @@ def sampled(requests: list[Request], options: argparse.Namespace) -> list[Reques
     return random.Random(0).sample(contexts, min(options.sample, len(contexts)))  # noqa: S311 - not cryptography
 
 
+def pieces(requests: list[Request], questions: int | None, size: int) -> list[list[Request]]:
+    """The task's first questions, as many a piece as it says; a question is a context."""
+    asked: dict[tuple[int, ...], list[Request]] = {}
+    for request in requests:
+        asked.setdefault(tuple(request[0]), []).append(request)
+    groups = list(asked.values())[:questions]
+    count = max(1, round(len(groups) / size))
+    ends = [len(groups) * piece // count for piece in range(count + 1)]
+    return [[request for group in groups[a:b] for request in group] for a, b in zip(ends, ends[1:], strict=False)]
+
+
 def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) -> dict[str, Any]:
-    """The trie, (a) and (b) over the whole task."""
-    found = bench.trie(requests, options.repeat)
+    """The task, piece by piece: the trie and (b), (a), and (c) where there is vLLM."""
     tried = {size: bench.hf(sampled(requests, options), size) for size in BATCH_SIZES}
-    seconds = {size: run["seconds"] for size, run in tried.items()}
-    best = min(seconds, key=seconds.__getitem__)
-    hf = bench.hf(requests, best)
-    single = hf if best == 1 else tried[1]
+    best = min(tried, key=lambda size: float(tried[size]["seconds"]))
+    found = []
+    for piece in pieces(requests, options.questions, options.piece):
+        trie, hf = bench.trie(piece, options.repeat), bench.hf(piece, best)
+        row = {
+            "questions": len({tuple(context) for context, _ in piece}),
+            "requests": len(piece),
+            **{name: trie[name] for name in ("tokens", "sent", "pairs", "plain_pairs", "attention", "token_budget")},
+            "trie": trie["seconds"],
+            "trie_runs": trie["runs"],
+            "plain": trie["plain_seconds"],
+            "plain_ratios": trie["ratios"],
+            "trie_peak": trie["peak"],
+            "hf": hf["seconds"],
+            "hf_peak": hf["peak"],
+            "difference": difference(trie, hf),
+        }
+        if options.vllm_python:
+            vllm = bench.vllm(piece)
+            row |= {"vllm": vllm["seconds"], "vllm_start": vllm["start_seconds"], "vllm_versions": vllm["versions"]}
+            row["vllm_difference"] = difference(trie, vllm)
+        found.append(row)
     rate = bench.run("rate")
+    speed = sum(row["tokens"] for row in found) / sum(row["trie"] for row in found)
     return {
-        "requests": len(requests),
-        "trie": {key: value for key, value in found.items() if key != "logprobs"},
-        "hf": {"seconds": hf["seconds"], "peak": hf["peak"], "peak_batch_1": single["peak"]},
-        "hf_sample_seconds": seconds,
+        "pieces": found,
+        "hf_sample_seconds": {size: run["seconds"] for size, run in tried.items()},
+        "hf_peak_batch_1": tried[1]["peak"],
         "batch_size": best,
-        "difference": max(abs(a - b) for a, b in zip(found["logprobs"], hf["logprobs"], strict=True)),
-        "matrix_share": found["tokens"] / found["seconds"] * rate["flops_per_token"] / rate["matrix_rate"],
+        "matrix_share": speed * rate["flops_per_token"] / rate["matrix_rate"],
         **rate,
     }
+
+
+def difference(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """The largest between two scores of a request."""
+    return max(abs(x - y) for x, y in zip(a["logprobs"], b["logprobs"], strict=True))
 
 
 def nothing_shared(bench: Bench, requests: list[Request], options: argparse.Namespace, size: int) -> dict[str, Any]:
     """The sample's contexts, each with a first token of its own."""
     sample = enumerate(sampled(requests, options))
     unshared = [([1000 + number, *context[1:]], label) for number, (context, label) in sample]
-    trie, hf = bench.trie(unshared), bench.hf(unshared, size)
+    trie, hf = bench.trie(unshared, options.repeat), bench.hf(unshared, size)
     return {"requests": len(unshared), "trie_seconds": trie["seconds"], "hf_seconds": hf["seconds"]}
 
 
-def growth(bench: Bench, batch_size: int) -> list[dict[str, Any]]:
+def growth(bench: Bench, repeat: int, prefixes: list[int]) -> list[dict[str, Any]]:
     """Random tokens: questions behind one prefix, and the prefix's length. hf on 16 questions at most, scaled up."""
     chance = random.Random(0)  # noqa: S311 - not cryptography
     rows = []
-    for length in PREFIX_LENGTHS:
+    for length in prefixes:
         prefix = [chance.randrange(64000) for _ in range(length)]
         questions: list[Request] = [
             (prefix + [number, *(chance.randrange(64000) for _ in range(QUESTION_TOKENS - 1))], [703])
             for number in range(max(QUESTIONS_PER_PREFIX))
         ]
         for count in QUESTIONS_PER_PREFIX:
-            trie = bench.trie(questions[:count])
+            trie = bench.trie(questions[:count], repeat)
             timed = min(count, 16)
-            hf = bench.hf(questions[:timed], min(batch_size, timed))
-            seconds = hf["seconds"] * count / timed
+            hf = bench.hf(questions[:timed], min(GROWTH_BATCH, timed))
             rows.append(
                 {"prefix": length, "questions": count, "trie": trie["seconds"], "plain": trie["plain_seconds"],
-                 "hf": seconds, "hf_questions": timed, "trie_peak": trie["peak"], "hf_peak": hf["peak"]}
+                 "plain_ratios": trie["ratios"], "hf": hf["seconds"] * count / timed, "hf_questions": timed,
+                 "trie_peak": trie["peak"], "hf_peak": hf["peak"]}
             )  # fmt: skip
     return rows
 
@@ -232,73 +321,6 @@ def whole_command(options: argparse.Namespace, folder: Path, batch_size: int) ->
         subprocess.run([*ours, "--model", model, "--model_args", model_args, *common, *more], check=True)
         seconds[model] = time.perf_counter() - start
     return seconds
-
-
-def machine(options: argparse.Namespace) -> str:
-    """What this ran on, in one line."""
-    import torch
-    import transformers
-
-    if options.device.startswith("cuda"):
-        device = torch.cuda.get_device_name()
-    else:
-        names = [
-            line.partition(":")[2] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-        ]
-        threads = options.threads or torch.get_num_threads()
-        device = f"{names[0].strip() if names else platform.machine()}, {threads} threads of {os.cpu_count()} cores"
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    return f"{device}; {options.dtype}; {options.shape}; {versions}"
-
-
-def table(figures: dict[str, Any]) -> str:
-    """The figures as Markdown."""
-    main_, trie, hf = figures["main"], figures["main"]["trie"], figures["main"]["hf"]
-    unshared = figures["nothing shared"]
-    mega = 2**20
-    lines = [
-        figures["machine"],
-        "",
-        f"{main_['requests']} requests, {trie['sent']} tokens as sent, {trie['tokens']} distinct "
-        f"({trie['sent'] / trie['tokens']:.1f} times fewer); {trie['attention']} attention, "
-        f"{trie['token_budget']} tokens at once; largest difference of a score to hf {main_['difference']:.1g}",
-        "",
-        "| | seconds | distinct tokens/s | peak memory above the model, MiB | against the trie |",
-        "|---|---|---|---|---|",
-        f"| trie | {trie['seconds']:.1f} | {trie['tokens'] / trie['seconds']:.0f} | {trie['peak'] / mega:.0f} | 1 |",
-        f"| (a) hf, batches of {main_['batch_size']} | {hf['seconds']:.1f} | {trie['tokens'] / hf['seconds']:.0f} "
-        f"| {hf['peak'] / mega:.0f} (batches of 1: {hf['peak_batch_1'] / mega:.0f}) "
-        f"| {hf['seconds'] / trie['seconds']:.2f} |",
-        f"| (b) plain forward | {trie['plain_seconds']:.1f} | {trie['tokens'] / trie['plain_seconds']:.0f} | "
-        f"| {1 / trie['ratio']:.2f} (the trie takes {trie['ratio']:.2f} of it) |",
-        f"| nothing shared, {unshared['requests']} requests | {unshared['trie_seconds']:.1f} | | "
-        f"| hf takes {unshared['hf_seconds'] / unshared['trie_seconds']:.2f} of the trie |",
-    ]
-    if "whole command" in figures:
-        ours, theirs = figures["whole command"]["baichuan"], figures["whole command"]["hf"]
-        lines.append(
-            f"| (c) the whole command | {ours:.1f} | | | hf takes {theirs / ours:.2f} of it ({theirs:.1f} s) |"
-        )
-    lines += [
-        "",
-        f"Measured matrix rate {main_['matrix_rate'] / 1e12:.2f} TFLOP/s; the distinct tokens alone use "
-        f"{main_['matrix_share']:.0%} of it. hf on the sample, seconds by batch size: "
-        + ", ".join(f"{size}: {seconds:.1f}" for size, seconds in main_["hf_sample_seconds"].items()),
-    ]
-    if "growth" in figures:
-        lines += [
-            "",
-            "| prefix | questions | trie, s | plain forward, s | hf, s | hf / trie | peak MiB, trie | peak MiB, hf |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for row in figures["growth"]:
-            scaled = "" if row["hf_questions"] == row["questions"] else f" (from {row['hf_questions']})"
-            lines.append(
-                f"| {row['prefix']} | {row['questions']} | {row['trie']:.2f} | {row['plain']:.2f} "
-                f"| {row['hf']:.2f}{scaled} | {row['hf'] / row['trie']:.1f} "
-                f"| {row['trie_peak'] / mega:.0f} | {row['hf_peak'] / mega:.0f} |"
-            )
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

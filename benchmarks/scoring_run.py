@@ -1,6 +1,6 @@
 """One measurement of benchmarks/scoring.py, in a process of its own so that its peak memory is its own.
 
-Reads what to measure as JSON on standard input, prints the figures as JSON on the last line of standard output.
+Reads what to measure as JSON on standard input, prints the figures as one line of JSON on standard output.
 """
 
 import json
@@ -21,7 +21,7 @@ from lm_eval_baichuan.model_adapters.trie_scorer import Progress, TrieScorer
 Request = tuple[list[int], list[int]]
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "2x64": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "2x64": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2},
     "12x768": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12},
     "12x768-alibi": {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 12},
     "7b": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32},
@@ -103,9 +103,20 @@ def hf_scores(model: PreTrainedModel, requests: list[Request], tokenizer: str, b
     return [logprob for logprob, _ in lm._loglikelihood_tokens(keyed, disable_tqdm=True)]
 
 
+def pairs_of(tokens: int, length: int) -> int:
+    """Query-key pairs of so many tokens in causal sequences of one length, the last of them shorter."""
+    whole, rest = divmod(tokens, length)
+    return int(whole * length * (length + 1) // 2 + rest * (rest + 1) // 2)
+
+
+def length_of(tokens: int, pairs: int) -> int:
+    """The length of the sequences in which so many tokens have about so many query-key pairs."""
+    return min(range(1, tokens + 1), key=lambda length: abs(pairs_of(tokens, length) - pairs))
+
+
 @torch.inference_mode()
 def plain_forward(model: PreTrainedModel, tokens: int, length: int) -> None:
-    """As many tokens in plain causal sequences, logits at the last position of each only."""
+    """So many tokens in plain causal sequences, logits at the last position of each only."""
     done = 0
     while done < tokens:
         size = min(length, tokens - done)
@@ -141,6 +152,9 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     if order["what"] == "rate":
         decoder = sum(p.numel() for p in baichuan.model.parameters()) - baichuan.model.embed_tokens.weight.numel()
         return {"matrix_rate": matrix_rate(baichuan), "flops_per_token": 2 * decoder}
+    if order["what"] == "export":
+        as_llama(baichuan).save_pretrained(order["folder"])
+        return {}
     requests = [(context, continuation) for context, continuation in json.loads(Path(order["requests"]).read_text())]
     warm_up = requests[:4]
     if order["what"] == "hf":
@@ -157,21 +171,32 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
     last: list[Progress] = []
     scorer = TrieScorer(baichuan, max_length=WINDOW, token_budget=order["token_budget"], attention=order["attention"])
     list(scorer.score(warm_up))
+    trie = scorer.build(requests)
+    tokens, pairs = len(trie), int(trie.depth.astype("int64").sum()) + len(trie)
+    length = length_of(tokens, pairs)
+    plain_forward(baichuan, min(tokens, length), length)
     peak = Peak(device)
     scores: list[Any] = []
-    seconds = timed(lambda: scores.extend(sorted(scorer.score(requests, on_progress=last.append))), device)
-    above = peak.above()
-    tokens, sent = last[-1].tokens_total, last[-1].tokens_sent
-    distinct = len({(*context, *continuation[:-1]) for context, continuation in requests})
+    seconds: list[float] = []
+    above: list[int] = []
+    plain: list[float] = []
+    for _ in range(order["repeat"]):
+        scores.clear()
+        seconds.append(timed(lambda: scores.extend(sorted(scorer.score(requests, on_progress=last.append))), device))
+        above.append(peak.above())
+        plain.append(timed(lambda: plain_forward(baichuan, tokens, length), device))
     return {
         "seconds": seconds,
-        "peak": above,
+        "plain_seconds": plain,
+        "peak": above[0],
         "logprobs": [score.logprob for score in scores],
         "tokens": tokens,
-        "sent": sent,
+        "pairs": pairs,
+        "plain_length": length,
+        "plain_pairs": pairs_of(tokens, length),
+        "sent": last[-1].tokens_sent,
         "attention": scorer.attention,
         "token_budget": scorer.token_budget,
-        "plain_seconds": timed(lambda: plain_forward(baichuan, tokens, sent // distinct), device),
     }
 
 

@@ -45,12 +45,13 @@ def rotary_cos_sin(positions: torch.Tensor, head_dim: int, theta: float) -> tupl
         theta: Base of the frequencies.
 
     Returns:
-        Two float32 tensors of shape [batch, 1, query, head_dim], the second half of the last axis repeating the first.
+        Two float32 tensors of shape [batch, 1, query, head_dim], the second half of the last axis repeating the first;
+        the first half of the sines is negative, as `rotate` adds them.
     """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     angles = positions[:, None, :, None].float() * (1.0 / theta**exponents)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -62,7 +63,7 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tenso
         sin: From `rotary_cos_sin`.
     """
     first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat((-second, first), dim=-1) * sin).to(x.dtype)
+    return torch.addcmul(x * cos, torch.cat((second, first), dim=-1), sin).to(x.dtype)
 
 
 def alibi_slopes(num_heads: int, device: torch.device | str | None = None) -> torch.Tensor:
@@ -111,9 +112,11 @@ class BaichuanRMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalises `x`. Shape [..., hidden] in and out."""
+        # Few passes over memory, which take longer than the arithmetic: a norm in one, and the weight in place.
         x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(self.weight.dtype)
+        variance = torch.linalg.vector_norm(x32, dim=-1, keepdim=True).square() / x.shape[-1]
+        normed = x32 * torch.rsqrt(variance + self.eps)
+        return normed.to(self.weight.dtype).mul_(self.weight)
 
 
 class BaichuanAttention(nn.Module):

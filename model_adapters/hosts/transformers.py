@@ -178,12 +178,12 @@ LEANS = (
     ),
     Lean(
         "transformers.cache_utils:DynamicLayer",
-        "trie_scorer.shared_prefix looks whether a cache keeps every token's keys and values",
+        "trie_scorer.shared_prefix looks whether a cache keeps every token's keys and values, and roomy_cache is one",
     ),
     Lean(
-        "transformers.cache_utils:DynamicCache.batch_repeat_interleave",
-        "trie_scorer.shared_prefix gives each row of a batch the same cache by it",
-        ("repeats",),
+        "transformers.cache_utils:DynamicLayer.update",
+        "trie_scorer.roomy_cache adds tokens in its place",
+        ("key_states", "value_states"),
     ),
     Lean(
         "transformers.integrations.sdpa_attention:sdpa_attention_forward",

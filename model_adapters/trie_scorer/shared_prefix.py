@@ -19,6 +19,7 @@ from transformers import DynamicCache
 from ..hosts.accelerate import input_device
 from ..hosts.transformers import CACHE_KEYWORD, DynamicLayer
 from .refusals import decoder_of, plain_model
+from .roomy_cache import RoomyLayer
 from .trie.build import TokenIds, common_prefix
 
 LEAST = 32
@@ -181,8 +182,11 @@ class SharedPrefix:
         return type(self._cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in self._cache.layers)
 
     def cache(self, rows: int) -> Any:
-        """A copy of the prefix's keys and values for each row of a batch, which may be added to."""
+        """The prefix's keys and values for each row of a batch, which may be added to and stay as they are here."""
         self.run()
-        copied = copy.deepcopy(self._cache)
-        copied.batch_repeat_interleave(rows)
-        return copied
+        cache = copy.copy(self._cache)
+        cache.layers = [
+            RoomyLayer(layer.keys, layer.values, rows) if layer.is_initialized else DynamicLayer()
+            for layer in self._cache.layers
+        ]
+        return cache

@@ -40,6 +40,18 @@ def test_logits_in_parts_are_the_models_own(family: str, monkeypatch: pytest.Mon
     assert "forward" not in vars(decoder)
 
 
+@pytest.mark.parametrize(("asked", "computed"), [(1, 1), (4, 4), (5, 16), (15, 16), (16, 16), (17, 17)])
+def test_the_head_computes_16_rows_where_fewer_take_longer(asked: int, computed: int) -> None:
+    model = tiny_model("llama")
+    nodes = torch.arange(20)[-asked:]
+    with torch.inference_mode():
+        expected = model(**INPUTS).logits[0, nodes]
+        read = count_calls(model.get_output_embeddings())
+        (part,) = logits_in_parts(model, model.get_decoder(), INPUTS, nodes)
+    assert read == [computed]
+    torch.testing.assert_close(part, expected)
+
+
 def test_a_row_is_run_even_if_nothing_is_read() -> None:
     model = tiny_model("llama")
     embedded = count_calls(model.get_input_embeddings())
