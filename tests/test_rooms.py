@@ -120,15 +120,28 @@ def test_the_llama_export_stands_apart_from_evaluating() -> None:
         assert breaches(f"model_adapters/{room}", export) == []
 
 
-def test_no_room_leans_on_the_engines_above_it() -> None:
-    for room in ("trie_scorer", "baichuan", "lm", "llama_export", "hosts", "outside"):
-        assert breaches(f"model_adapters/{room}", f"{ADAPTERS}.engines") == []
-
-
 def test_the_process_that_has_ftllm_in_it_leans_on_its_host_file_alone() -> None:
     worker = [name for file, name in imports_of("model_adapters") if file.endswith("engines/fastllm_worker.py")]
     assert worker
     assert [name for name in worker if within(name, *OURS) and not within(name, f"{ADAPTERS}.hosts.ftllm")] == []
+
+
+def test_the_plugin_for_vllm_knows_the_family_alone() -> None:
+    allowed = [f"{ADAPTERS}.{name}" for name in ("vllm_plugin", "baichuan", "errors", "hosts")]
+    assert breaches("model_adapters/vllm_plugin", "lm_eval", f"{ADAPTERS}.hosts.lm_eval") == []
+    assert breaches("model_adapters/vllm_plugin", *OURS, but=tuple(allowed)) == []
+
+
+def test_engines_stand_above_every_other_room() -> None:
+    above = [f"{ADAPTERS}.{name}" for name in ("engines", "vllm_plugin")]
+    for room in ("baichuan", "hosts", "llama_export", "lm", "outside", "trie_scorer"):
+        assert breaches(f"model_adapters/{room}", *above) == []
+
+
+def test_vllm_is_imported_only_where_it_is_asked_for() -> None:
+    only = ("model_adapters/vllm_plugin/", "model_adapters/engines/vllm_lm.py", "model_adapters/hosts/vllm.py")
+    for folder in PACKAGES:
+        assert [file for file, _ in breaches(folder, "vllm") if not file.startswith(only)] == []
 
 
 def test_compare_and_report_lean_one_way() -> None:

@@ -21,7 +21,7 @@ DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
 
 # What names a model in model_args, in lm-eval's own order: an adapter before the model it sits on.
 MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
-FACTS_KEYS = ("baichuan", "hf_trie", "baichuan_fastllm")
+FACTS_KEYS = ("baichuan", "hf_trie", "baichuan_fastllm", "baichuan_vllm")
 """Where in the results our models put what they record."""
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
 CHANGED = "The file is damaged or has been changed: run the evaluation again, or move it away."

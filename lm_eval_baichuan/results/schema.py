@@ -26,7 +26,7 @@ from ..model_adapters.errors import ResultsError
 from .files import CHANGED, FACTS_KEYS
 
 SHOWN = 3
-OURS = ("baichuan", "hf-trie", "baichuan-fastllm")
+OURS = ("baichuan", "hf-trie", "baichuan-fastllm", "baichuan-vllm")
 """Names of our models, which always record something under one of `FACTS_KEYS`."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -175,6 +175,7 @@ class _Config(_Read):
     baichuan: _Facts | None = None
     hf_trie: _Facts | None = None
     baichuan_fastllm: _Facts | None = None
+    baichuan_vllm: _Facts | None = None
 
     @model_validator(mode="after")
     def _with_facts(self) -> _Config:
