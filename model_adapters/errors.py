@@ -13,6 +13,7 @@
     │   ├── NonFiniteLogitsError                   the model returned NaN or infinite logits
     │   └── CertificateError                       the fast way and the plain way give different scores
     ├── DoesNotFitError         (MemoryError)      by the estimate a run needs more memory than there is
+    ├── EngineError             (RuntimeError)     an engine in a process of its own did not start, or has ended
     ├── MissingExtraError       (ImportError)      a library that only this option needs is not installed
     ├── CacheError              (ValueError)       a cache holds another run's answers
     ├── PlaceError              (OSError)          what a run gives cannot be written where it should go
@@ -75,6 +76,10 @@ class CertificateError(WrongScoresError):
 
 class DoesNotFitError(EvaluationError, MemoryError):
     """By the estimate the run needs more memory than the device has free."""
+
+
+class EngineError(EvaluationError, RuntimeError):
+    """An engine that computes answers in a process of its own did not start, or ended before its last answer."""
 
 
 class MissingExtraError(EvaluationError, ImportError):

@@ -21,7 +21,7 @@ DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}(?:\.\d+)?)\.json$")
 
 # What names a model in model_args, in lm-eval's own order: an adapter before the model it sits on.
 MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
-FACTS_KEYS = ("baichuan", "hf_trie")
+FACTS_KEYS = ("baichuan", "hf_trie", "baichuan_vllm")
 """Where in the results our models put what they record."""
 DEFAULT_CHECKPOINT = "baichuan-inc/Baichuan-7B"
 CHANGED = "The file is damaged or has been changed: run the evaluation again, or move it away."
@@ -43,7 +43,7 @@ class ResultsFile:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What ``--model baichuan`` or ``--model hf-trie`` recorded of the run; empty for other models."""
+        """What one of our models recorded of the run; empty for other models."""
         facts: Mapping[str, Any] = next((self.config[key] for key in FACTS_KEYS if self.config.get(key)), {})
         return facts
 
@@ -65,7 +65,7 @@ class ResultsFile:
         """The model's name: its checkpoint or adapter, else lm-eval's name of the kind of model."""
         kind = str(self.config.get("model") or self.data.get("model_source") or "unknown model")
         named = next((self.arguments[key] for key in MODEL_KEYS if self.arguments.get(key)), None)
-        return named or (DEFAULT_CHECKPOINT if kind == "baichuan" else kind)
+        return named or (DEFAULT_CHECKPOINT if kind.startswith("baichuan") else kind)
 
     @property
     def revision(self) -> str:

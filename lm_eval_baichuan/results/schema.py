@@ -26,7 +26,7 @@ from ..model_adapters.errors import ResultsError
 from .files import CHANGED, FACTS_KEYS
 
 SHOWN = 3
-OURS = ("baichuan", "hf-trie")
+OURS = ("baichuan", "hf-trie", "baichuan-vllm")
 """Names of our models, which always record something under one of `FACTS_KEYS`."""
 
 Count = Annotated[int, Field(ge=0, le=10**12)]
@@ -174,12 +174,13 @@ class _Config(_Read):
     use_cache: str | None = None
     baichuan: _Facts | None = None
     hf_trie: _Facts | None = None
+    baichuan_vllm: _Facts | None = None
 
     @model_validator(mode="after")
     def _with_facts(self) -> _Config:
-        if self.model in OURS and self.baichuan is None and self.hf_trie is None:
+        if self.model in OURS and all(getattr(self, key) is None for key in FACTS_KEYS):
             raise ValueError(
-                f"--model {self.model} records its facts under {' or '.join(FACTS_KEYS)}; neither is there"
+                f"--model {self.model} records its facts under {' or '.join(FACTS_KEYS)}; none of them is there"
             )
         return self
 

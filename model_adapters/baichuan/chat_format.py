@@ -8,6 +8,8 @@ assistant's, and puts the system text first, with no role token. User and assist
 
 from __future__ import annotations
 
+from typing import Any
+
 USER_TOKEN_ID = 195
 ASSISTANT_TOKEN_ID = 196
 
@@ -37,6 +39,15 @@ _TEMPLATE_BAICHUAN2 = (
 def chat_rule(user_piece: str) -> str | None:
     """Returns ``"13b-chat"`` or ``"baichuan2"`` by the name of piece 195, or None for a vocabulary without chat."""
     return _USER_PIECE.get(user_piece)
+
+
+def rule_of(tokenizer: Any) -> str | None:
+    """Returns the published rule that a tokenizer's chat template is (see `chat_rule`), or None for another one."""
+    if len(tokenizer) <= ASSISTANT_TOKEN_ID:
+        return None
+    user, assistant = tokenizer.convert_ids_to_tokens([USER_TOKEN_ID, ASSISTANT_TOKEN_ID])
+    rule = chat_rule(user)
+    return rule if rule is not None and tokenizer.chat_template == chat_template(rule, user, assistant) else None
 
 
 def chat_template(rule: str, user_piece: str, assistant_piece: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from ..baichuan import BaichuanConfig
 from ..baichuan.auto_dtype import auto_dtype
-from ..baichuan.chat_format import ASSISTANT_TOKEN_ID, USER_TOKEN_ID, chat_rule, chat_template
+from ..baichuan.chat_format import rule_of
 from ..baichuan.checkpoint import hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.config_values import KINDS, override_config
@@ -101,12 +101,7 @@ class BaichuanLM(TrieLM):
 
     def _chat_rule(self, tokenizer: Any) -> str:
         """Which published rule the tokenizer's chat template is, or that it is the checkpoint's own."""
-        if len(tokenizer) > ASSISTANT_TOKEN_ID:
-            user, assistant = tokenizer.convert_ids_to_tokens([USER_TOKEN_ID, ASSISTANT_TOKEN_ID])
-            rule = chat_rule(user)
-            if rule is not None and tokenizer.chat_template == chat_template(rule, user, assistant):
-                return rule
-        return super()._chat_rule(tokenizer)
+        return rule_of(tokenizer) or super()._chat_rule(tokenizer)
 
     def _get_config(self, pretrained: str, **kwargs: Any) -> None:
         self._config = checkpoint_config(pretrained, **kwargs)

@@ -39,7 +39,7 @@ from vllm.sequence import IntermediateTensors
 from ..baichuan import BaichuanConfig, alibi_slopes
 from ..baichuan.checkpoint import modelling_source
 from ..baichuan.family import settle_family
-from ..errors import CheckpointError, UnsupportedModelError
+from .servable import check_servable
 from .tensors import accounted, expected_tensors, folder_tensors
 
 MERGED = {"gate_proj": ("gate_up_proj", 0), "up_proj": ("gate_up_proj", 1)}
@@ -106,6 +106,9 @@ class BaichuanAttention(nn.Module):
         attended = self.attn(q, k, v).unflatten(-1, (-1, self.room))[..., : self.width].flatten(1)
         out, _ = self.o_proj(attended)
         return out
+
+    def _with_room(self, part: torch.Tensor) -> torch.Tensor:
+        return F.pad(part.unflatten(-1, (-1, self.width)), (0, self.room - self.width)).flatten(1)
 
 
 def attended_width(width: int) -> int:
@@ -284,23 +287,3 @@ class BaichuanForVLLM(nn.Module, SupportsPP):
             load(parameters[target], tensor, *([] if merged is None else [part]))
             loaded.add(target)
         return loaded
-
-
-def check_servable(config: Any, checkpoint: str) -> None:
-    """Stops at a configuration that asks for what this model does not compute.
-
-    Raises:
-        CheckpointError: It is of another kind.
-        UnsupportedModelError: Its weights are quantized, or its activation is another one.
-    """
-    if not isinstance(config, BaichuanConfig):
-        raise CheckpointError(
-            f"{checkpoint}: its configuration is a {type(config).__name__}; expected this package's BaichuanConfig. "
-            "Leave trust_remote_code out: no code of a checkpoint is needed."
-        )
-    if config.hidden_act != "silu":
-        raise UnsupportedModelError(f"{checkpoint}: hidden_act is {config.hidden_act!r}; on vLLM only 'silu' is here.")
-    if getattr(config, "quantization_config", None) is not None:
-        raise UnsupportedModelError(
-            f"{checkpoint}: its weights are quantized, which was never run on vLLM. --model baichuan reads them."
-        )
