@@ -120,6 +120,24 @@ def test_the_llama_export_stands_apart_from_evaluating() -> None:
         assert breaches(f"model_adapters/{room}", export) == []
 
 
+def test_the_plugin_for_vllm_knows_the_family_alone() -> None:
+    allowed = [f"{ADAPTERS}.{name}" for name in ("vllm_plugin", "baichuan", "errors", "hosts")]
+    assert breaches("model_adapters/vllm_plugin", "lm_eval", f"{ADAPTERS}.hosts.lm_eval") == []
+    assert breaches("model_adapters/vllm_plugin", *OURS, but=tuple(allowed)) == []
+
+
+def test_engines_stand_above_every_other_room() -> None:
+    above = [f"{ADAPTERS}.{name}" for name in ("engines", "vllm_plugin")]
+    for room in ("baichuan", "hosts", "llama_export", "lm", "outside", "trie_scorer"):
+        assert breaches(f"model_adapters/{room}", *above) == []
+
+
+def test_vllm_is_imported_only_where_it_is_asked_for() -> None:
+    only = ("model_adapters/vllm_plugin/", "model_adapters/engines/vllm_lm.py", "model_adapters/hosts/vllm.py")
+    for folder in PACKAGES:
+        assert [file for file, _ in breaches(folder, "vllm") if not file.startswith(only)] == []
+
+
 def test_compare_and_report_lean_one_way() -> None:
     room = {name: f"lm_eval_baichuan.{name}" for name in ("published", "results", "comparison", "html_report")}
     above = [room["comparison"], room["html_report"]]

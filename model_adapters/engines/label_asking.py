@@ -102,3 +102,23 @@ def read_answers(question: Question, chosen: int, logprobs: Mapping[int, Any]) -
             "change logits or sampling."
         )
     return {label: answers[label] for label in question.labels}
+
+
+def check_prompt_logprobs(tokens: Sequence[int], rows: Sequence[Mapping[int, Any] | None]) -> None:
+    """Stops unless the engine's answer has a finite log-probability for each token of a continuation.
+
+    Raises:
+        NonFiniteLogitsError: One is NaN or infinite.
+        WrongScoresError: One is missing.
+    """
+    if len(rows) != len(tokens):
+        raise WrongScoresError(f"The engine answered {len(rows)} of {len(tokens)} tokens. No score is given.")
+    for token, row in zip(tokens, rows, strict=True):
+        if row is None or token not in row:
+            raise WrongScoresError(f"The engine's answer has no log-probability of token {token}. No score is given.")
+        value = float(row[token].logprob)
+        if not math.isfinite(value):
+            raise NonFiniteLogitsError(
+                f"The engine gives token {token} the log-probability {value}: the weights are damaged, or overflow in "
+                "this dtype (dtype=bfloat16 or float32 does not)."
+            )

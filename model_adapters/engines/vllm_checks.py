@@ -10,14 +10,15 @@ from typing import Any
 
 from ..baichuan import BaichuanConfig
 from ..baichuan.checkpoint import modelling_source
-from ..baichuan.config_values import override_config
+from ..baichuan.config_values import override_config, read_config
 from ..baichuan.family import settle_family
 from ..baichuan.layouts import checkpoint_config
 from ..baichuan.loading import ROTARY_BUFFERS
 from ..baichuan.tensor_check import check_tensors
+from ..baichuan.weight_files import AUTO_GPTQ_SETTINGS
 from ..errors import CheckpointError, MissingExtraError, OptionError, UnsupportedModelError
 from ..hosts.vllm import HIGHEST_RUN, LOWEST, Installed, installed, lm_eval_class, release
-from ..vllm_plugin.servable import check_servable
+from ..vllm_plugin.servable import check_servable, quantized
 from ..vllm_plugin.tensors import expected_tensors
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ def servable_config(folder: str, options: Mapping[str, Any]) -> BaichuanConfig:
         OptionError: An option has a value that it does not take.
         UnsupportedModelError: vLLM cannot serve the model.
     """
+    if read_config(folder).get("quantization_config") is not None or Path(folder, AUTO_GPTQ_SETTINGS).is_file():
+        raise quantized(folder)
     config = checkpoint_config(folder)
     if not isinstance(config, BaichuanConfig):
         raise UnsupportedModelError(

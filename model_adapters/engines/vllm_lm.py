@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..baichuan.ignored_values import ignored_config
 from ..baichuan.weight_files import weight_files
 from ..demo import demo_folder
-from ..errors import EngineError, EvaluationError, NonFiniteLogitsError, WrongScoresError
+from ..errors import EngineError, EvaluationError
 from ..hosts.lm_eval import rolling_windows
 from ..hosts.transformers import never_warn_of_length
 from ..hosts.vllm import dead_engine, engine_option_names
@@ -39,7 +38,7 @@ from ..lm.published_requests import PublishedRequests, id_list
 from ..lm.question_bar import QuestionBar
 from ..lm.request_encoding import Encoded
 from ..lm.run_places import try_run_places
-from .label_asking import label_lists, questions, read_answers
+from .label_asking import check_prompt_logprobs, label_lists, questions, read_answers
 from .vllm_checks import (
     FAMILY_OPTIONS,
     check_options,
@@ -354,26 +353,6 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):
             "ignored_config": ignored_config(self.family),
             **self._asked_facts(),
         }
-
-
-def check_prompt_logprobs(tokens: Sequence[int], rows: Sequence[Mapping[int, Any] | None]) -> None:
-    """Stops unless the engine's answer has a finite log-probability for each token of a continuation.
-
-    Raises:
-        NonFiniteLogitsError: One is NaN or infinite.
-        WrongScoresError: One is missing.
-    """
-    if len(rows) != len(tokens):
-        raise WrongScoresError(f"The engine answered {len(rows)} of {len(tokens)} tokens. No score is given.")
-    for token, row in zip(tokens, rows, strict=True):
-        if row is None or token not in row:
-            raise WrongScoresError(f"The engine's answer has no log-probability of token {token}. No score is given.")
-        value = float(row[token].logprob)
-        if not math.isfinite(value):
-            raise NonFiniteLogitsError(
-                f"The engine gives token {token} the log-probability {value}: the weights are damaged, or overflow in "
-                "this dtype (dtype=bfloat16 or float32 does not)."
-            )
 
 
 def _folder(pretrained: str, options: Mapping[str, Any]) -> str:

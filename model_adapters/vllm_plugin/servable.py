@@ -23,6 +23,11 @@ def check_servable(config: Any, checkpoint: str) -> None:
     if config.hidden_act != "silu":
         raise UnsupportedModelError(f"{checkpoint}: hidden_act is {config.hidden_act!r}; on vLLM only 'silu' is here.")
     if getattr(config, "quantization_config", None) is not None:
-        raise UnsupportedModelError(
-            f"{checkpoint}: its weights are quantized, which was never run on vLLM. --model baichuan reads them."
-        )
+        raise quantized(checkpoint)
+
+
+def quantized(checkpoint: str) -> UnsupportedModelError:
+    """The error for a checkpoint of quantized weights."""
+    return UnsupportedModelError(
+        f"{checkpoint}: its weights are quantized, which was never run on vLLM. --model baichuan reads them."
+    )
