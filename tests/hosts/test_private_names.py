@@ -18,7 +18,7 @@ from lm_eval_baichuan.model_adapters.baichuan import (
     BaichuanTokenizer,
 )
 from lm_eval_baichuan.model_adapters.baichuan.pretrained import BaichuanPreTrainedModel
-from lm_eval_baichuan.model_adapters.hosts import accelerate, bitsandbytes, lm_eval, peft, torchao, transformers
+from lm_eval_baichuan.model_adapters.hosts import accelerate, bitsandbytes, lm_eval, peft, torchao, transformers, vllm
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 
@@ -35,7 +35,7 @@ SUBCLASSES = [
 ]
 LISTED = {
     part
-    for host in (accelerate, bitsandbytes, lm_eval, peft, torchao, transformers)
+    for host in (accelerate, bitsandbytes, lm_eval, peft, torchao, transformers, vllm)
     for lean in host.LEANS
     for part in lean.where.partition(":")[2].split(".")
 }
@@ -73,9 +73,14 @@ def test_foreign_names_are_found_in_every_form() -> None:
     assert foreign([source, use]) == {"_theirs", "_too", "_this"}
 
 
-@pytest.mark.parametrize("room", ["baichuan", "trie_scorer", "lm", "llama_export", "../lm_eval_baichuan", "../tasks"])
+@pytest.mark.parametrize(
+    "room",
+    ["baichuan", "trie_scorer", "lm", "llama_export", "vllm_plugin", "engines", "../lm_eval_baichuan", "../tasks"],
+)
 def test_a_private_name_of_a_host_is_listed_in_its_file(room: str) -> None:
-    sources = [file.read_text("utf-8") for file in sorted((REPOSITORY / "model_adapters" / room).rglob("*.py"))]
+    rooms = ("engines", "lm") if room == "engines" else (room,)  # its classes stand on one of lm, whose names they use
+    folders = [REPOSITORY / "model_adapters" / each for each in rooms]
+    sources = [file.read_text("utf-8") for folder in folders for file in sorted(folder.rglob("*.py"))]
     assert sources
     assert foreign(sources) - LISTED == set(), "List them in model_adapters/hosts, with who leans on them."
 

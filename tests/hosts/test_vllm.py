@@ -18,8 +18,10 @@ needs_vllm = pytest.mark.skipif(found is None, reason="vLLM is not installed")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("lean", LEANS, ids=lambda lean: lean.where)
-def test_a_name_has_not_moved(lean: Lean) -> None:
+def test_a_name_has_not_moved(lean: Lean, monkeypatch: pytest.MonkeyPatch) -> None:
     lm_eval_class()
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0" if name == "vllm" else version(name))
     check(lean)
 
 
