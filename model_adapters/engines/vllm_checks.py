@@ -52,7 +52,7 @@ def found_vllm() -> Installed:
     if release(found.version) < LOWEST:
         raise MissingExtraError(
             f"{found.distribution} {found.version} is installed; --model baichuan-vllm needs {_text(LOWEST)} or newer, "
-            f"and was run with {_text(LOWEST)} to {_text(HIGHEST_RUN)}. Install one of these."
+            f"and was run with {_text(HIGHEST_RUN)}. Install that one."
         )
     return found
 

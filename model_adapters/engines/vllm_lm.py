@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..demo import demo_folder
 from ..errors import EngineError, EvaluationError
 from ..hosts.lm_eval import rolling_windows
 from ..hosts.transformers import never_warn_of_length
-from ..hosts.vllm import dead_engine, engine_option_names
+from ..hosts.vllm import dead_engine, ended_by_a_dead_engine, engine_option_names
 from ..lm.cache_fingerprint import ARITHMETIC, asked_with
 from ..lm.chat import check_has_form
 from ..lm.embedding_rows import EmbeddingRows
@@ -62,7 +62,7 @@ _OWN_OPTIONS = ("label_tokens", "system_text", *FAMILY_OPTIONS, *HUB_ARGUMENTS, 
 _NO_SCORE = ("model", "tokenizer", "tensor_parallel_size", "pipeline_parallel_size", "distributed_executor_backend")
 
 
-class VLLMBaichuanLM(PublishedRequests, VLLM):
+class VLLMBaichuanLM(PublishedRequests, VLLM):  # type: ignore[valid-type]
     """Baichuan checkpoints on vLLM.
 
     Args:
@@ -243,14 +243,18 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):
         if self.data_parallel_size > 1:
             outputs = self._model_generate(prompts, generate=True, sampling_params=params)
         else:
-            outputs = self.model.generate(
-                [{"prompt_token_ids": prompt} for prompt in prompts], sampling_params=params, use_tqdm=False
-            )
+            with self._watched():
+                outputs = self.model.generate(
+                    [{"prompt_token_ids": prompt} for prompt in prompts], sampling_params=params, use_tqdm=False
+                )
         tokens, cached = sum(map(len, prompts)), sum(output.num_cached_tokens or 0 for output in outputs)
         self._asked["prompt_tokens"] += tokens
         self._asked["cached_tokens"] += cached
         self._facts.tokens_run += tokens - cached
         return outputs
+
+    def _watched(self) -> AbstractContextManager[None]:
+        return ended_by_a_dead_engine(self.model) if self.data_parallel_size <= 1 else nullcontext()
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, cut into the windows of `TrieLM`.
@@ -281,9 +285,23 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):
             Per request, in order: the generated text.
         """
         self._rows.check(self.tok_encode(request.args[0]) for request in requests)
-        with self._engine(), self._keeping_answers():
+        with self._engine(), self._keeping_answers(), self._watched():
             texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
+
+    @staticmethod
+    def modify_gen_kwargs(
+        gen_kwargs: dict[str, Any], eos: Any = None, default_max_gen_toks: int = 256
+    ) -> tuple[dict[str, Any], list[str], int]:
+        """lm-eval's options of a generation as vLLM's, with what ``--model baichuan`` does where they say nothing.
+
+        Greedy decoding, where vLLM's own default would sample; and special tokens are no text.
+        """
+        options, until, most = VLLM.modify_gen_kwargs(gen_kwargs, eos=eos, default_max_gen_toks=default_max_gen_toks)
+        options["skip_special_tokens"] = gen_kwargs.get("skip_special_tokens", True)
+        if not gen_kwargs.get("do_sample"):
+            options.setdefault("temperature", 0.0)
+        return options, until, most
 
     def tok_encode(self, string: Any, add_special_tokens: bool | None = None, **kwargs: Any) -> Any:
         """Encodes as lm-eval's vllm model does, at most once while requests are encoded.

