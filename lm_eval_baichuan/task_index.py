@@ -136,8 +136,9 @@ class FolderOnDisk:
 
     def _read(self) -> dict[str, dict[str, Any]]:
         files = _read(self.place, self.header())
-        right = isinstance(files, dict) and all(isinstance(content, dict) for content in files.values())
-        return files if right else {}
+        if isinstance(files, dict) and all(isinstance(content, dict) for content in files.values()):
+            return files
+        return {}
 
     def write(self) -> None:
         """Keep what was read, unless it is all there, or the folder changed meanwhile or a moment ago."""

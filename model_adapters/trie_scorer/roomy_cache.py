@@ -25,9 +25,12 @@ class RoomyLayer(DynamicLayer):
         rows: The rows of the batch.
     """
 
+    keys: torch.Tensor  # from the start, unlike transformers' own
+    values: torch.Tensor
+
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, rows: int) -> None:
         """Copies nothing yet."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.keys = keys.expand(rows, -1, -1, -1)
         self.values = values.expand(rows, -1, -1, -1)

@@ -74,7 +74,8 @@ def test_logits_are_equal_through_transformers_llama(
     ids = torch.randint(400, (3, 90), generator=torch.Generator().manual_seed(1))
     written = LlamaForCausalLM.from_pretrained(tmp_path / "llama")
     expected = logits(BaichuanForCausalLM.from_pretrained(source), ids)
-    assert torch.allclose(logits(written, ids), expected, atol=1e-4)
+    rounding = 5e-6 * float(expected.abs().max())  # float32's: these weights give logits up to 80
+    assert torch.allclose(logits(written, ids), expected, atol=rounding, rtol=0)
     assert written.config.max_position_embeddings == 128
     assert (written.config.bos_token_id, written.config.eos_token_id) == (1, 2)
     output = capsys.readouterr().out
