@@ -27,7 +27,7 @@ class RoomyLayer(DynamicLayer):
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, rows: int) -> None:
         """Copies nothing yet."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self.keys = keys.expand(rows, -1, -1, -1)
         self.values = values.expand(rows, -1, -1, -1)
@@ -37,6 +37,8 @@ class RoomyLayer(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Adds tokens, `[rows, kv_heads, tokens, width]`, and returns all of them."""
+        if self.keys is None or self.values is None:  # after a reset
+            return super().update(key_states, value_states, *args, **kwargs)
         self.keys, self._key_room = _added(self.keys, key_states, self._key_room)
         self.values, self._value_room = _added(self.values, value_states, self._value_room)
         return self.keys, self.values
