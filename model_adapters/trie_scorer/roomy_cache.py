@@ -40,6 +40,8 @@ class RoomyLayer(DynamicLayer):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Adds tokens, `[rows, kv_heads, tokens, width]`, and returns all of them."""
+        if self.keys is None or self.values is None:  # after a reset
+            return super().update(key_states, value_states, *args, **kwargs)
         self.keys, self._key_room = _added(self.keys, key_states, self._key_room)
         self.values, self._value_room = _added(self.values, value_states, self._value_room)
         return self.keys, self.values
