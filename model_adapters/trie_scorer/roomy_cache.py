@@ -25,9 +25,6 @@ class RoomyLayer(DynamicLayer):
         rows: The rows of the batch.
     """
 
-    keys: torch.Tensor  # from the start, unlike transformers' own
-    values: torch.Tensor
-
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, rows: int) -> None:
         """Copies nothing yet."""
         super().__init__()  # type: ignore[no-untyped-call]
