@@ -57,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
     parser.add_argument("--task", default="ceval_5shot_val")
+    parser.add_argument("--own-data", action="store_true", help="DIR's questions are not the published ones")
     parser.add_argument("--limit", type=int, help="questions a subject, for a quick try")
     parser.add_argument("--questions", type=int, help="so many of the task's questions only, from the first on")
     parser.add_argument("--piece", type=int, default=170, help="questions of one piece")
@@ -155,6 +156,7 @@ def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
     from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
 
     caught: list[Request] = []
+    metadata = {"data_dir": str(options.data)} | ({"own_data": True} if options.own_data else {})
 
     class Catching(BaichuanLM):
         def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> list[tuple[float, bool]]:
@@ -167,7 +169,7 @@ def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
         model=Catching(pretrained=str(folder), device="cpu", max_length=4096),
         tasks=[options.task],
         limit=options.limit,
-        task_manager=TaskManager(include_path=str(HERE.parent / "tasks"), metadata={"data_dir": str(options.data)}),
+        task_manager=TaskManager(include_path=str(HERE.parent / "tasks"), metadata=metadata),
         bootstrap_iters=0,
     )
     return caught
@@ -249,6 +251,7 @@ def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) 
             "plain": trie["plain_seconds"],
             "plain_ratios": trie["ratios"],
             "trie_peak": trie["peak"],
+            "planned": trie["planned"],
             "hf": hf["seconds"],
             "hf_peak": hf["peak"],
             "difference": difference(trie, hf),
@@ -312,7 +315,8 @@ def whole_command(options: argparse.Namespace, folder: Path, batch_size: int) ->
     ours = [sys.executable, "-m", "lm_eval_baichuan"]
     export = "from lm_eval_baichuan.cli import main; raise SystemExit(main())"
     subprocess.run([sys.executable, "-c", export, "export", str(baichuan), str(llama)], check=True)
-    common = ["--tasks", options.task, "--metadata", f"data_dir={options.data}", "--device", options.device]
+    metadata = f"data_dir={options.data}" + (",own_data=true" if options.own_data else "")
+    common = ["--tasks", options.task, "--metadata", metadata, "--device", options.device]
     common += [] if options.limit is None else ["--limit", str(options.limit)]
     seconds = {}
     for model, path, more in (("baichuan", baichuan, []), ("hf", llama, ["--batch_size", str(batch_size)])):

@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM, BaichuanTokenizer
 from lm_eval_baichuan.model_adapters.trie_scorer import Progress, TrieScorer
+from lm_eval_baichuan.model_adapters.trie_scorer.memory_plan import ModelSizes, Run, estimate
 
 Request = tuple[list[int], list[int]]
 
@@ -185,10 +186,12 @@ def measure(order: dict[str, Any]) -> dict[str, Any]:
         seconds.append(timed(lambda: scores.extend(sorted(scorer.score(requests, on_progress=last.append))), device))
         above.append(peak.above())
         plain.append(timed(lambda: plain_forward(baichuan, tokens, length), device))
+    (need,) = estimate(ModelSizes.of(baichuan.config), Run(baichuan.dtype, None, WINDOW, scorer.token_budget))
     return {
         "seconds": seconds,
         "plain_seconds": plain,
         "peak": above[0],
+        "planned": need.cache + need.working,
         "logprobs": [score.logprob for score in scores],
         "tokens": tokens,
         "pairs": pairs,

@@ -30,6 +30,7 @@ def task_table(task: dict[str, Any], unshared: dict[str, Any], command: dict[str
     ratios = [piece["hf"] / piece["trie"] for piece in pieces]
     plain = [ratio for piece in pieces for ratio in piece["plain_ratios"]]
     first = pieces[0]
+    planned = f" (the memory plan: {first['planned'] / MEGA:.0f})" if "planned" in first else ""
     lines = [
         f"{sum(piece['questions'] for piece in pieces)} questions in {len(pieces)} pieces, {total['sent']} tokens as "
         f"sent, {total['tokens']} distinct ({total['sent'] / total['tokens']:.2f} times fewer); {first['attention']} "
@@ -39,7 +40,7 @@ def task_table(task: dict[str, Any], unshared: dict[str, Any], command: dict[str
         "| | seconds | distinct tokens/s | of the trie's time (pieces) | peak memory above the model, MiB |",
         "|---|---:|---:|---:|---:|",
         f"| trie | {total['trie']:.1f} | {total['tokens'] / total['trie']:.0f} | 1 "
-        f"| {max(piece['trie_peak'] for piece in pieces) / MEGA:.0f} |",
+        f"| {max(piece['trie_peak'] for piece in pieces) / MEGA:.0f}{planned} |",
         f"| (a) hf, batches of {task['batch_size']} | {total['hf']:.1f} | {total['tokens'] / total['hf']:.0f} "
         f"| {total['hf'] / total['trie']:.2f} ({spread(ratios)}) "
         f"| {max(piece['hf_peak'] for piece in pieces) / MEGA:.0f} "

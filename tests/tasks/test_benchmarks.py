@@ -1,0 +1,55 @@
+"""The benchmark that a machine with a GPU is to run, tried out on the CPU: its figures, and their table."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_scoring_writes_its_figures_and_their_table(small_data: Path, small_tokenizer: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figures.json"
+    options = [
+        "--shape",
+        "2x64",
+        "--threads",
+        "1",
+        "--questions",
+        "6",
+        "--sample",
+        "3",
+        "--repeat",
+        "2",
+        "--no-growth",
+        "--own-data",
+    ]
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(REPOSITORY / "benchmarks" / "scoring.py"), *options]
+        + ["--data", str(small_data), "--tokenizer", str(small_tokenizer), "--out", str(out)],
+        env={**os.environ, "TQDM_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    figures = json.loads(out.read_text("utf-8"))
+    (piece,) = figures["task"]["pieces"]
+    assert piece["questions"] == 6 and piece["requests"] == 24
+    assert piece["tokens"] < piece["sent"]
+    assert abs(piece["plain_pairs"] / piece["pairs"] - 1) < 0.05  # the floor has about as many
+    assert piece["difference"] < 1e-4 and len(piece["trie_runs"]) == 2
+    assert 0 < figures["task"]["matrix_share"] < 1.5
+    lines = done.stdout.splitlines()
+    assert figures["machine"] in lines and "float32; 2x64" in figures["machine"]
+    (trie,) = (line for line in lines if line.startswith("| trie |"))
+    assert f"(the memory plan: {piece['planned'] / 2**20:.0f})" in trie
+    for row in ("| (a) hf, batches of ", "| (b) plain forward", "| nothing shared, 3 requests"):
+        assert any(line.startswith(row) for line in lines), row
+    assert any(line.startswith("Measured matrix rate") for line in lines)
