@@ -17,6 +17,8 @@ from typing import IO, Any
 from ..errors import EngineError, NonFiniteLogitsError
 
 WORKER = __name__.rpartition(".")[0] + ".fastllm_worker"
+# Not by -m: a checkout in the current folder, where rooms aren't together, would stand before the installed package.
+_START = f"import sys; sys.path = [place for place in sys.path if place]; from {WORKER} import main; main(sys.argv[1:])"
 _GRACE = 5.0  # seconds until a process that has closed its pipe must have ended
 _SHOWN = 300
 
@@ -109,7 +111,7 @@ class FastllmProcess:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self._pending = b""
         self._process = subprocess.Popen(  # noqa: S603  # this package's own module
-            [sys.executable, "-m", WORKER, str(orders_from), str(answers_to)],
+            [sys.executable, "-c", _START, str(orders_from), str(answers_to)],
             stdin=subprocess.DEVNULL,  # the native library waits for a key before it ends
             stdout=self._said,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,6 +44,18 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 }
 PUBLISHED["2-7B"] = {**PUBLISHED["7B"], "vocab_size": 125696}
 PUBLISHED["2-13B"] = {**PUBLISHED["13B"], "vocab_size": 125696}
+
+
+def test_the_documented_figures_are_the_plans() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "multi-device.md").read_text("utf-8")
+    rows = re.findall(r"^\| Baichuan(-|2-)(\w+) \| (\S+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", document, re.M)
+    assert len(rows) == 7
+    bits = {"int8": 8, "4-bit": 4}
+    for generation, size, weights, *figures in rows:
+        sizes = ModelSizes.of(BaichuanConfig(**PUBLISHED[generation.lstrip("-") + size]))
+        dtype = torch.float32 if weights == "float32" else torch.bfloat16
+        needs = [estimate(sizes, Run(dtype, bits.get(weights), 4096, 1024), devices) for devices in (1, 2, 4)]
+        assert [f"{max(need.total for need in each) / 1e9:.1f}" for each in needs] == figures
 
 
 @pytest.mark.parametrize("model", list(PUBLISHED))

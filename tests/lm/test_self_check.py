@@ -12,7 +12,7 @@ from lm_eval.api.instance import Instance
 from lm_eval_baichuan.model_adapters.errors import CertificateError
 from lm_eval_baichuan.model_adapters.lm import self_check
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
-from lm_eval_baichuan.model_adapters.trie_scorer import attention
+from lm_eval_baichuan.model_adapters.trie_scorer import merged_attention
 
 Write = Callable[..., str]
 Make = Callable[..., Instance]
@@ -52,8 +52,8 @@ def test_longer_requests_are_verified_anew(write_checkpoint: Write, instance: Ma
 def test_a_wrong_trie_stops_before_anything_is_scored(
     write_checkpoint: Write, instance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = attention.visible
-    monkeypatch.setattr(attention, "visible", lambda query, key, end: right(query, key + 1, end))
+    right = merged_attention.visible
+    monkeypatch.setattr(merged_attention, "visible", lambda query, key, end: right(query + 1, key, end))
     lm = BaichuanLM(write_checkpoint(), device="cpu")
     with pytest.raises(CertificateError, match=r"trie=False.*That is '[A-D]' after '.*答案：'.*self_check=false"):
         lm.loglikelihood(ask(instance), disable_tqdm=True)

@@ -16,6 +16,8 @@ from lm_eval_baichuan import cli
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install selenium)")
 
+pytestmark = pytest.mark.slow
+
 LAW, LOGIC = "ceval_5shot_law", "ceval_5shot_logic"
 TASKS = {LAW: (40, 120), LOGIC: (70, 130)}
 HOSTILE = "<script>document.title = 'taken over'</script><img src=x onerror=\"document.title='taken over'\">"

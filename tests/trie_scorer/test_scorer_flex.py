@@ -11,8 +11,10 @@ from scoring_cases import WINDOW, Request, ragged_cases, tiny_model
 from transformers.masking_utils import sliding_window_causal_mask_function
 
 from lm_eval_baichuan.model_adapters.trie_scorer import TrieScorer, score_one_by_one
+from lm_eval_baichuan.model_adapters.trie_scorer.attention import DenseAttention, ScoreRule
 from lm_eval_baichuan.model_adapters.trie_scorer.flex import FlexAttention, Layout
 from lm_eval_baichuan.model_adapters.trie_scorer.masks import LayerMask
+from lm_eval_baichuan.model_adapters.trie_scorer.path_cache import KeyValue
 from lm_eval_baichuan.model_adapters.trie_scorer.trie import build_trie, cut_row
 
 CASES = ragged_cases()
@@ -57,6 +59,38 @@ def test_one_process_may_meet_many_shapes() -> None:
             scorer = TrieScorer(model, max_length=WINDOW, token_budget=budget, attention="flex")
             found = sorted(scorer.score(some))
             assert [score.logprob for score in found] == pytest.approx(expected, abs=1e-4, rel=0)
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:Guards may run slower:RuntimeWarning")
+def test_a_row_as_long_as_the_padded_shape_is_no_shape_of_its_own() -> None:
+    """Padding would leave it as it is, with the strides of heads that were tokens first: a second compilation."""
+    heads, width, longest = 2, 16, 128
+    trie = build_trie([(list(range(1, 401)), [1])])
+    layout, device = Layout(longest, 512), torch.device("cpu")
+    random = torch.Generator().manual_seed(0)
+    torch._dynamo.utils.counters.clear()
+    path = np.empty(0, dtype=np.int64)
+    for tokens in (128, 100, 128, 1):
+        row = cut_row(trie, len(path), path, tokens)
+        assert len(row) == tokens
+
+        def as_a_model_gives_it(count: int) -> torch.Tensor:
+            return torch.randn(1, count, heads, width, generator=random).transpose(1, 2)
+
+        query, of_path, nodes = (
+            as_a_model_gives_it(tokens),
+            KeyValue(as_a_model_gives_it(len(path)), as_a_model_gives_it(len(path))),
+            KeyValue(as_a_model_gives_it(tokens), as_a_model_gives_it(tokens)),
+        )
+        rule = ScoreRule(scaling=0.25, softcap=None, slopes=None, sinks=None)
+        arguments = (trie, row, LayerMask())
+        found = FlexAttention(*arguments, alibi=False, device=device, layout=layout)(query, of_path, nodes, rule)
+        plain = DenseAttention(*arguments, alibi=False, device=device)(query, of_path, nodes, rule)
+        torch.testing.assert_close(found, plain, atol=1e-5, rtol=0)
+        path = np.arange(row.stop)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
 
 @pytest.mark.gpu
