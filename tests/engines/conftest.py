@@ -33,7 +33,8 @@ def ftllm_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable
         metadata = f"Metadata-Version: 2.1\nName: ftllm\nVersion: {version}\n"
         (folder / f"ftllm-{version}.dist-info" / "METADATA").write_text(metadata)
         monkeypatch.syspath_prepend(str(folder))
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+        others = os.environ.get("PYTHONPATH")  # an empty place would be the current folder
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), *([others] if others else [])]))
         monkeypatch.setenv("STAND_IN_TROUBLE", trouble)
         monkeypatch.setenv("STAND_IN_MODEL", "1" if model else "")
         importlib.invalidate_caches()
