@@ -12,6 +12,7 @@ from lm_eval.api.instance import Instance
 from tqdm import tqdm
 
 from ..baichuan import BaichuanConfig
+from ..baichuan.chat_format import rule_of
 from ..baichuan.checkpoint import HUB_ARGUMENTS, hub_arguments, local_checkpoint
 from ..baichuan.checkpoint_tokenizer import checkpoint_tokenizer
 from ..demo import demo_folder
@@ -178,6 +179,9 @@ class FastllmBaichuanLM(PublishedRequests):
             )
         if pretrained and not demo_folder(pretrained):
             check_folder(pretrained)
+
+    def _chat_rule(self, tokenizer: Any) -> str:
+        return rule_of(tokenizer) or super()._chat_rule(tokenizer)
 
     @staticmethod
     def _read_tokenizer(folder: Path, config: Any, options: Mapping[str, Any]) -> Any:

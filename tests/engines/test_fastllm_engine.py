@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,34 @@ def test_texts_and_a_prompt_as_long_as_the_window(checkpoint: str) -> None:
     (found,) = fast._loglikelihood_tokens([longest])
     (expected,) = own._loglikelihood_tokens([longest])
     assert found[0] == pytest.approx(expected[0], abs=1e-3)
+
+
+def test_the_chat_form_is_asked_and_answered_as_baichuan_does(tmp_path: Path) -> None:
+    sys.path.append(str(Path(__file__).parents[1] / "lm"))
+    from chat_vocabulary import train
+
+    folder = tmp_path / "checkpoint"
+    torch.manual_seed(4)
+    sizes: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    window: dict[str, Any] = {"num_attention_heads": 4, "max_position_embeddings": 512, "initializer_range": 0.3}
+    BaichuanForCausalLM(BaichuanConfig(vocab_size=560, norm_head=True, **sizes, **window)).save_pretrained(folder)
+    train(tmp_path, "baichuan2").rename(folder / "tokenizer.model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BaichuanTokenizer"}))
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A. one"}]
+    found = []
+    for lm in (FastllmBaichuanLM(str(folder), threads=1), BaichuanLM(str(folder), device="cpu", dtype="float32")):
+        texts = [lm.apply_chat_template(each) for each in (turns[:1], [*turns, turns[0]])]
+        ranked = [
+            Instance("loglikelihood", {"label_tokens": "isolated"}, (text, letter), i, ("ranks", d, 1))
+            for d, text in enumerate(texts)
+            for i, letter in enumerate("ABCD")
+        ]
+        options: dict[str, Any] = {"until": ["\n\n"], "max_gen_toks": 12, "do_sample": False}
+        written = [Instance("generate_until", {}, (text, options), 0, ("writes", d, 1)) for d, text in enumerate(texts)]
+        scores = [logprob for logprob, _ in lm.loglikelihood(ranked)]
+        facts = lm.get_model_info()[lm.RESULTS_KEY]
+        found.append((texts, scores, lm.generate_until(written), facts["chat_form"]))
+    (texts, scores, written_there, form), (own_texts, own_scores, own_written, own_form) = found
+    assert texts == own_texts and form == own_form and form["rule"] == "baichuan2"
+    assert scores == pytest.approx(own_scores, abs=1e-3) and len(set(own_scores)) == 8
+    assert written_there == own_written and any(own_written)
