@@ -125,8 +125,10 @@ def estimate(sizes: ModelSizes, run: Run, devices: int = 1) -> list[Need]:
     block = round(sizes.block_weights * (_QUANTIZED[run.bits] if run.bits else item)) + 2 * sizes.hidden * item
     embedding = sizes.vocabulary * sizes.hidden * item
     head = sizes.hidden * item + (0 if sizes.tied and devices == 1 else embedding)
-    # The path now, and what the next row adds to it, gathered while the row runs; without the trie one cache.
-    cached_tokens = 2 * run.max_length if run.trie else run.tokens
+    # The path with room for an eighth more, and what a row adds to it, kept apart while it runs (see `path_cache`);
+    # without the trie one cache.
+    path, added = run.max_length + run.max_length // 8, min(run.tokens, run.max_length)
+    cached_tokens = path + added if run.trie else run.tokens
     cache = 2 * cached_tokens * sizes.key_value * item
     blocks = _spread(sizes.layers, block + cache, embedding, head, devices)
     last = len(blocks) - 1

@@ -131,7 +131,7 @@ def test_the_estimate_is_within_ten_percent_of_the_measured_peak(dtype: str, pos
     assert found.returncode == 0, found.stderr
     measured = json.loads(found.stdout.splitlines()[-1])
     assert measured["estimated_weights"] == measured["weights"]
-    assert measured["estimate"] > 1.3 * measured["weights"]  # so that the weights alone cannot pass
+    assert measured["estimate"] > 1.25 * measured["weights"]  # so that the weights alone cannot pass
     assert measured["estimate"] == pytest.approx(measured["peak"], rel=0.1)
 
 
@@ -161,14 +161,14 @@ def test_what_cannot_fit_stops_before_loading_with_figures_and_options(
     write_checkpoint: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_checkpoint(
-        hidden_size=1024, intermediate_size=2048, max_position_embeddings=1024, num_hidden_layers=4
+        hidden_size=1024, intermediate_size=2048, max_position_embeddings=1024, num_hidden_layers=6
     )
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: pytest.fail("was loaded"))
     free(monkeypatch, 0.2)
     with pytest.raises(DoesNotFitError) as error:
         BaichuanLM(folder, device="cpu")
     text = str(error.value)
-    assert "in float32 with a context of 1024 tokens needs about 0.3 GB (weights 0.2, key/value cache 0.1," in text
+    assert "in float32 with a context of 1024 tokens needs about 0.3 GB (weights 0.3, key/value cache 0.1," in text
     assert "cpu, where 0.2 GB are free" in text
     fitting = text.split("What would fit: ")[1]
     for option in ("dtype=bfloat16 (0.", "load_in_4bit=true (0.", "load_in_8bit=true (0."):
