@@ -354,8 +354,8 @@ class FastllmBaichuanLM(PublishedRequests):
         }
 
     def get_model_info(self) -> dict[str, Any]:
-        """What lm-eval writes into the results under `RESULTS_KEY`: all that moves a score."""
-        return {self.RESULTS_KEY: self._score_facts()}
+        """What lm-eval writes into the results: the weights' dtype and, under `RESULTS_KEY`, all that moves a score."""
+        return {"model_dtype": self._dtype, self.RESULTS_KEY: self._score_facts()}
 
     def _score_facts(self) -> dict[str, Any]:
         return {

@@ -103,7 +103,9 @@ def test_scores_and_texts_are_those_of_baichuan(ftllm_stands_in: Install, small_
         assert found[0] == pytest.approx(expected[0], abs=1e-4)
         assert found[1] == expected[1]
     assert fast.generate_until(generations()) == own.generate_until(generations())
-    facts = fast.get_model_info()["baichuan_fastllm"]
+    info = fast.get_model_info()
+    facts = info["baichuan_fastllm"]
+    assert info["model_dtype"] == facts["dtype"]
     assert facts["engine"] == "ftllm" and facts["engine_version"] == "1.9.0" and facts["dtype"] == "float32"
     assert facts["asked"]["one_token"] == 20 and facts["asked"]["token_by_token"] == 1
     assert facts["verified"]["largest_difference"] < 1e-4 and facts["verified"]["generation"]["steps"] == 8
