@@ -111,7 +111,7 @@ def main() -> None:
         "new_tokens": options.new_tokens, "prompt_tokens": median(lengths), "batch_sizes": best,
         "seconds_a_question": tried, "seconds": runs, "ratio": median(ratios), "ratios": ratios,
         "equal": sum(a == b for a, b in zip(texts["hf"], texts["hf-trie"], strict=True)),
-        "shared_prompts": facts.get("shared_prompts"), "shared_prompt_tokens": facts.get("shared_prompt_tokens"),
+        "shared": facts["generation_shared"],
     }  # fmt: skip
     print(table(figures))
     if options.out:

@@ -20,10 +20,9 @@ from ..baichuan.tensor_check import check_tensors
 from ..errors import CheckpointError, MissingExtraError, OptionError
 from ..hosts.ftllm import RUN, installed_version
 from ..lm.model_args import LM_EVAL_DEFAULT, dtype_name
+from .family_options import refuse, stated
 from .fastllm_folder import llama_values
 
-FAMILY_OPTIONS = ("norm_head", "position_embedding", "rope_theta")
-"""Keys of the model's configuration that ``--model_args`` may state."""
 DTYPES = ("float32", "float16")
 NOT_HERE = {
     **dict.fromkeys(("peft", "delta"), "Merge the adapter into the weights, or use --model baichuan."),
@@ -63,9 +62,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         OptionError: Says which, and what to do instead.
     """
-    for name, instead in NOT_HERE.items():
-        if options.get(name) not in (None, False):
-            raise OptionError(f"--model_args: {name} is not for --model baichuan-fastllm. {instead}")
+    refuse(options, NOT_HERE, "baichuan-fastllm")
     dtype = options.get("dtype", "auto")
     if own_dtype(dtype) not in DTYPES:
         raise OptionError(f"dtype is {dtype!r}; --model baichuan-fastllm was run in {' and '.join(DTYPES)} alone.")
@@ -103,7 +100,7 @@ def servable_config(folder: str, options: Mapping[str, Any]) -> Any:
         UnsupportedModelError: ftllm cannot serve the model.
     """
     config = checkpoint_config(folder)
-    override_config(config, {name: options[name] for name in FAMILY_OPTIONS if options.get(name) is not None})
+    override_config(config, stated(options))
     if isinstance(config, BaichuanConfig):
         settle_family(config, where=folder, source=modelling_source(folder))
     llama_values(config, window(config, options), own_dtype(options.get("dtype", "auto")), folder)

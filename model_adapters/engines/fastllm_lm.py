@@ -27,9 +27,9 @@ from ..lm.provenance import package_facts
 from ..lm.published_requests import PublishedRequests
 from ..lm.request_encoding import Encoded
 from ..lm.run_places import try_run_places
+from .family_options import FAMILY_OPTIONS
 from .fastllm_certificate import FastllmCertificate
 from .fastllm_checks import (
-    FAMILY_OPTIONS,
     NOT_HERE,
     check_options,
     found_ftllm,

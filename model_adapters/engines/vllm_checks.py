@@ -20,11 +20,10 @@ from ..errors import CheckpointError, MissingExtraError, OptionError, Unsupporte
 from ..hosts.vllm import HIGHEST_RUN, LOWEST, Installed, installed, lm_eval_class, release
 from ..vllm_plugin.servable import check_servable, quantized
 from ..vllm_plugin.tensors import expected_tensors
+from .family_options import FAMILY_OPTIONS, refuse, stated
 
 logger = logging.getLogger(__name__)
 
-FAMILY_OPTIONS = ("norm_head", "position_embedding", "rope_theta")
-"""Keys of the model's configuration that ``--model_args`` may state."""
 NOT_HERE = {
     "lora_local_path": "Merge the adapter into the weights, or use --model baichuan with peft=.",
     "hf_overrides": f"State {', '.join(FAMILY_OPTIONS)} or max_length by their own names.",
@@ -90,9 +89,7 @@ def check_options(options: Mapping[str, Any]) -> None:
     Raises:
         OptionError: Says which, and what to do instead.
     """
-    for name, instead in NOT_HERE.items():
-        if options.get(name) not in (None, False):
-            raise OptionError(f"--model_args: {name} is not for --model baichuan-vllm. {instead}")
+    refuse(options, NOT_HERE, "baichuan-vllm")
     if options.get("max_length") is not None and options.get("max_model_len") is not None:
         raise OptionError("--model_args: max_length and max_model_len are one option here; give one of them.")
 
@@ -117,7 +114,7 @@ def servable_config(folder: str, options: Mapping[str, Any]) -> BaichuanConfig:
             f"{folder}: config.json says model_type {config.model_type!r}; --model baichuan-vllm serves 'baichuan'. "
             "Use --model baichuan, which reads both with sentencepiece's own ids, or lm-eval's --model vllm."
         )
-    override_config(config, {name: options[name] for name in FAMILY_OPTIONS if options.get(name) is not None})
+    override_config(config, stated(options))
     settle_family(config, where=folder, source=modelling_source(folder))
     check_servable(config, folder)
     check_heads(config, folder, options)
@@ -164,11 +161,6 @@ def overrides(config: BaichuanConfig, length: int) -> dict[str, Any]:
     lengths = ("max_position_embeddings", "model_max_length")
     named = [name for name in lengths if getattr(config, name) is not None] or ["model_max_length"]
     return {**said, **dict.fromkeys(named, length), "architectures": ["BaichuanForCausalLM"]}
-
-
-def weight_state(folder: str, files: list[Path]) -> list[str]:
-    """What tells a folder's weights from others, without reading them: names, sizes and dates."""
-    return [f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
 
 
 def _text(version: tuple[int, ...]) -> str:

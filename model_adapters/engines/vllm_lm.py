@@ -29,7 +29,7 @@ from ..errors import EngineError, EvaluationError
 from ..hosts.lm_eval import rolling_windows
 from ..hosts.transformers import never_warn_of_length
 from ..hosts.vllm import dead_engine, ended_by_a_dead_engine, engine_option_names
-from ..lm.cache_fingerprint import ARITHMETIC, asked_with
+from ..lm.cache_fingerprint import ARITHMETIC, asked_with, files_digest
 from ..lm.chat import check_has_form
 from ..lm.embedding_rows import EmbeddingRows
 from ..lm.model_args import check_folder, check_names, check_numbers, with_dtypes
@@ -38,16 +38,15 @@ from ..lm.published_requests import PublishedRequests, id_list
 from ..lm.question_bar import QuestionBar
 from ..lm.request_encoding import Encoded
 from ..lm.run_places import try_run_places
+from .family_options import FAMILY_OPTIONS
 from .label_asking import check_prompt_logprobs, label_lists, questions, read_answers
 from .vllm_checks import (
-    FAMILY_OPTIONS,
     check_options,
     found_vllm,
     lm_eval_vllm,
     newer_than_run,
     overrides,
     servable_config,
-    weight_state,
     window,
 )
 
@@ -322,7 +321,7 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):  # type: ignore[valid-type]
         config = self.family.to_dict()
         return {
             "arithmetic": ARITHMETIC,
-            "weights": weight_state(self.folder, weight_files(self.folder)),
+            "weights": files_digest(weight_files(self.folder)),
             "scorer": "vllm",
             "vllm": self.vllm.version,
             **{f"vllm.{name}": str(value) for name, value in sorted(self.model_args.items()) if name not in _NO_SCORE},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -127,14 +127,14 @@ def weights_digest(model: torch.nn.Module, pretrained: Any) -> str:
                 "--use_cache: some weights are offloaded, and pretrained is no folder here whose files could tell them "
                 "from other weights. Give pretrained the folder, or leave --use_cache out."
             )
-        found.update(files_digest(Path(str(pretrained))).encode())
+        found.update(files_digest(Path(str(pretrained)).iterdir()).encode())
     return found.hexdigest()[:16]
 
 
-def files_digest(folder: Path) -> str:
-    """A hash over the names, sizes and times of a folder's files, for weights that aren't read here."""
-    files = ((file.name, file.stat()) for file in sorted(folder.iterdir()))
-    return short_hash([[name, stat.st_size, stat.st_mtime_ns] for name, stat in files])
+def files_digest(files: Iterable[Path]) -> str:
+    """A hash over the names, sizes and times of files, for weights that aren't read here."""
+    found = ((file.name, file.stat()) for file in sorted(files))
+    return short_hash([[name, stat.st_size, stat.st_mtime_ns] for name, stat in found])
 
 
 def _add(found: Any, tensor: torch.Tensor) -> None:

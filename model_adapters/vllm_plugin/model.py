@@ -100,9 +100,7 @@ class BaichuanAttention(nn.Module):
             out, _ = self.o_proj(self.attn(q, k, v))
             return out
         # Zeros behind each head change no product of queries and keys, and no sum of values.
-        q, k, v = (
-            F.pad(part.unflatten(-1, (-1, self.width)), (0, self.room - self.width)).flatten(1) for part in (q, k, v)
-        )
+        q, k, v = map(self._with_room, (q, k, v))
         attended = self.attn(q, k, v).unflatten(-1, (-1, self.room))[..., : self.width].flatten(1)
         out, _ = self.o_proj(attended)
         return out
