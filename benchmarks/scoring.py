@@ -1,4 +1,4 @@
-"""The token trie side by side with lm-eval's hf model and vLLM, in one run.
+"""The token trie side by side with lm-eval's hf model, vLLM and llama.cpp, in one run.
 
     python benchmarks/scoring.py --data DIR --tokenizer tokenizer.model             # 12 x 768 on the CPU, about an hour
     python benchmarks/scoring.py ... --device cuda --dtype bfloat16 --shape 7b      # or 13b, on a GPU
@@ -10,7 +10,8 @@ folder that LM_EVAL_BAICHUAN_SHARED names. A Baichuan of random weights on the r
     as it is), at the best batch size of 1, 4, 8, 16, found on a sample of the questions;
 (b) by a plain forward over as many tokens as the trie has, with as many query-key pairs, and logits at the last
     position of each sequence only: the least that these tokens can cost;
-(c) by vLLM with its prefix cache, the same Llama, where --vllm-python names a Python that has it;
+(c) by vLLM with its prefix cache and by llama.cpp with a slot's, the same Llama, where --vllm-python and
+    --llama-cpp-python name a Python that has them;
 (d) and, with --whole-command, by the two command lines from start to end.
 
 The task is asked in pieces of --piece questions, each by all of them in turn: machines change their pace, and the
@@ -40,6 +41,7 @@ from scoring_table import table
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
+PEERS = {"vllm": "vllm_run.py", "llama_cpp": "llama_cpp_run.py"}
 BATCH_SIZES = (1, 4, 8, 16)
 GROWTH_BATCH = 8
 QUESTIONS_PER_PREFIX = (1, 4, 16, 64, 256)
@@ -68,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--token-budget", default="auto", type=lambda text: text if text == "auto" else int(text))
     parser.add_argument("--attention", default="auto", choices=("auto", "blockwise", "dense", "flex"))
     parser.add_argument("--vllm-python", type=Path, help="the python of an environment with vLLM, for (c)")
+    parser.add_argument("--llama-cpp-python", type=Path, help="one with cyllama, gguf and safetensors, for (c)")
     parser.add_argument("--no-task", action="store_true", help="leave out the task: only how it grows")
     parser.add_argument("--no-growth", action="store_true", help="leave out how it grows")
     parser.add_argument("--prefixes", type=int, nargs="*", default=PREFIX_LENGTHS, help="of how it grows")
@@ -101,7 +104,7 @@ class Bench:
     def run(
         self, what: str, requests: list[Request] | None = None, python: Path | str = sys.executable, **more: Any
     ) -> dict[str, Any]:
-        """One measurement; see scoring_run.measure and vllm_run.measure."""
+        """One measurement; see scoring_run.measure, and measure in each of PEERS."""
         names = ("shape", "dtype", "device", "threads", "token_budget", "attention")
         order = {"what": what} | {name: getattr(self.options, name) for name in names} | more
         text = json.dumps([order, requests])
@@ -114,7 +117,7 @@ class Bench:
         path.write_text(json.dumps(requests or []))
         self.bar.set_postfix_str(f"{what} {more or ''}, {len(requests or [])} requests")
         order |= {"requests": str(path), "tokenizer": str(self.tokenizer), "folder": str(self.folder / "llama")}
-        script = HERE / ("vllm_run.py" if what == "vllm" else "scoring_run.py")
+        script = HERE / PEERS.get(what, "scoring_run.py")
         done = subprocess.run(
             [str(python), str(script)], input=json.dumps(order), capture_output=True, text=True, check=False
         )
@@ -141,11 +144,11 @@ class Bench:
         """lm-eval's hf model, once."""
         return self.run("hf", requests, batch_size=batch_size)
 
-    def vllm(self, requests: list[Request]) -> dict[str, Any]:
-        """vLLM, once, on the same weights as a Llama."""
+    def peer(self, name: str, requests: list[Request]) -> dict[str, Any]:
+        """One of PEERS, once, on the same weights as a Llama."""
         if not (self.folder / "llama").exists():
             self.run("export")
-        return self.run("vllm", requests, python=self.options.vllm_python, window=WINDOW)
+        return self.run(name, requests, python=getattr(self.options, f"{name}_python"), window=WINDOW)
 
 
 def task_requests(options: argparse.Namespace, folder: Path) -> list[Request]:
@@ -214,7 +217,7 @@ def main() -> None:
 
 def told(options: argparse.Namespace) -> dict[str, Any]:
     """The options that say what was measured."""
-    left_out = ("data", "tokenizer", "journal", "minutes", "out", "vllm_python")
+    left_out = ("data", "tokenizer", "journal", "minutes", "out", "vllm_python", "llama_cpp_python")
     return {name: value for name, value in vars(options).items() if name not in left_out}
 
 
@@ -236,7 +239,7 @@ def pieces(requests: list[Request], questions: int | None, size: int) -> list[li
 
 
 def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) -> dict[str, Any]:
-    """The task, piece by piece: the trie and (b), (a), and (c) where there is vLLM."""
+    """The task, piece by piece: the trie and (b), (a), and (c) where there are others."""
     tried = {size: bench.hf(sampled(requests, options), size) for size in BATCH_SIZES}
     best = min(tried, key=lambda size: float(tried[size]["seconds"]))
     found = []
@@ -256,10 +259,11 @@ def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) 
             "hf_peak": hf["peak"],
             "difference": difference(trie, hf),
         }
-        if options.vllm_python:
-            vllm = bench.vllm(piece)
-            row |= {"vllm": vllm["seconds"], "vllm_start": vllm["start_seconds"], "vllm_versions": vllm["versions"]}
-            row["vllm_difference"] = difference(trie, vllm)
+        for peer in PEERS:
+            if getattr(options, f"{peer}_python"):
+                asked = bench.peer(peer, piece)
+                more = {"start": asked["start_seconds"], "versions": asked["versions"], "difference": difference(trie, asked)}
+                row[peer] = {"seconds": asked["seconds"]} | more
         found.append(row)
     rate = bench.run("rate")
     speed = sum(row["tokens"] for row in found) / sum(row["trie"] for row in found)

@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 MEGA = 2**20
+PEERS = {"vllm": ("vLLM, prefix cache", "vllm"), "llama_cpp": ("llama.cpp, one slot", "cyllama")}
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -48,15 +49,17 @@ def task_table(task: dict[str, Any], unshared: dict[str, Any], command: dict[str
         f"| (b) plain forward, as many pairs | {total['plain']:.1f} | {total['tokens'] / total['plain']:.0f} "
         f"| {total['plain'] / total['trie']:.2f} (the trie takes {median(plain):.2f} of it, {spread(plain)}) | |",
     ]
-    if "vllm" in first:
-        seconds = sum(piece["vllm"] for piece in pieces)
-        ratios = [piece["vllm"] / piece["trie"] for piece in pieces]
-        lines.append(
-            f"| (c) vLLM {first['vllm_versions']['vllm']}, prefix cache | {seconds:.1f} "
-            f"| {total['tokens'] / seconds:.0f} | {seconds / total['trie']:.2f} ({spread(ratios)}); "
-            f"difference of a score {max(piece['vllm_difference'] for piece in pieces):.1g}; "
-            f"its start, {median(piece['vllm_start'] for piece in pieces):.0f} s, not counted | |"
-        )
+    for name, (called, package) in PEERS.items():
+        if name in first:
+            runs = [piece[name] for piece in pieces]
+            seconds = sum(run["seconds"] for run in runs)
+            ratios = [run["seconds"] / piece["trie"] for run, piece in zip(runs, pieces, strict=True)]
+            lines.append(
+                f"| (c) {called} ({package} {runs[0]['versions'][package]}) | {seconds:.1f} "
+                f"| {total['tokens'] / seconds:.0f} | {seconds / total['trie']:.2f} ({spread(ratios)}); "
+                f"difference of a score {max(run['difference'] for run in runs):.1g}; "
+                f"its start, {median(run['start'] for run in runs):.0f} s, not counted | |"
+            )
     if command:
         ours, theirs = command["baichuan"], command["hf"]
         lines.append(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -175,6 +178,17 @@ def through_lm_eval(monkeypatch: pytest.MonkeyPatch, pretrained: str, **options:
 
 def test_it_answers_the_exam_through_lm_eval(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert through_lm_eval(monkeypatch, demo.name) >= GOOD
+
+
+@pytest.mark.slow
+def test_it_answers_the_exam_by_the_lines_that_the_readme_shows_for_python() -> None:
+    readme = (REPOSITORY / "README.md").read_text("utf-8")
+    (lines,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    lines = lines.replace("pretrained=FOLDER", "pretrained=demo").replace("ceval_5shot_val", "demo_5shot")
+    lines += 'print(results["results"]["demo_5shot"]["acc,none"])'
+    done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert float(done.stdout.splitlines()[-1]) >= GOOD
 
 
 # ---- One thing wrong at a time ----

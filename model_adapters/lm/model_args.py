@@ -151,6 +151,11 @@ def check_device(device: Any, *, may_be_default: bool) -> None:
     raise OptionError(f"device is {device!r}, which is not here. Here are: {', '.join(here)}.")
 
 
+def default_device() -> str:
+    """The device that lm-eval's command takes where its user names none; from Python, `HFLM` would take CUDA unseen."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def devices_here() -> list[str]:
     """The names of the devices that a model can be on."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)

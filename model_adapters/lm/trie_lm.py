@@ -28,7 +28,15 @@ from ..trie_scorer.scorer import check_attention
 from .cache_fingerprint import fingerprint
 from .chat import check_has_form
 from .embedding_rows import EmbeddingRows
-from .model_args import check_device, check_folder, check_names, check_numbers, option_names, with_dtypes
+from .model_args import (
+    check_device,
+    check_folder,
+    check_names,
+    check_numbers,
+    default_device,
+    option_names,
+    with_dtypes,
+)
 from .processes import agree_on_budget, join_cpu_processes, rank_and_world_size
 from .provenance import provenance
 from .published_requests import PublishedRequests, cache_key, id_list
@@ -81,6 +89,7 @@ class TrieLM(PublishedRequests, HFLM):
         """Loads model and tokenizer."""
         kwargs = self._checked({**kwargs, "token_budget": token_budget, "attention": attention})
         token_budget, attention = kwargs.pop("token_budget"), kwargs.pop("attention")
+        kwargs["device"] = kwargs.get("device") or default_device()
         self._for_config = [name for name in kwargs if name not in self._option_names()]
         if trie not in (True, False, "auto"):
             raise OptionError(f"trie is {trie!r}; expected auto, true or false.")

@@ -117,7 +117,7 @@ def test_weights_are_quantized_while_loading(tmp_path: Path, option: dict[str, A
     pytest.importorskip(library)
     tiny_model("qwen2").save_pretrained(tmp_path)
     byte_level().save_pretrained(tmp_path)
-    lm = TrieLM(str(tmp_path), device="cpu", dtype="fp32", **option)
+    lm = TrieLM(str(tmp_path), dtype="fp32", **option)  # no device: lm-eval's own default is CUDA, here or not
     assert lm.get_model_info()["hf_trie"]["quantization"] == f"8 bits, {library}"
     kinds = {type(module).__name__ for module in lm.model.modules()}
     assert "Linear8bitLt" in kinds if library == "bitsandbytes" else lm.model.dtype == torch.float32

@@ -53,6 +53,13 @@ def test_a_short_name_of_a_dtype_loads_in_it() -> None:
     assert BaichuanLM("demo", device="cpu", dtype="bf16", self_check=False).model.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("given", [{}, {"device": None}])
+def test_where_python_names_no_device_it_is_the_one_that_the_command_takes(given: dict[str, None]) -> None:
+    # HFLM's own default is CUDA, which ends in torch's assertion where there is none.
+    assert BaichuanLM("demo", self_check=False, **given).device.type == model_args.default_device()
+    assert model_args.default_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def test_a_device_is_named_as_it_is() -> None:
     model_args.check_device("cpu", may_be_default=False)
     model_args.check_device(None, may_be_default=False)
