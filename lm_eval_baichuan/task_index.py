@@ -25,6 +25,9 @@ SWITCH_OFF = "LM_EVAL_BAICHUAN_NO_TASK_INDEX"
 SETTLED = 2.0
 """Seconds. A folder with a younger change is not kept: another may follow that neither time nor size would show."""
 
+KEPT = 90 * 24 * 3600.0
+"""Seconds. What was written longer ago goes when something is written: its environment may have been removed."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -169,10 +172,21 @@ def _write(place: Path, header: Mapping[str, Any], content: Any) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump({"header": header, "content": content}, file)
         Path(temporary).replace(place)  # at once: another command sees the old content or the new
+        _remove_old(place.parent)
     except OSError as problem:
         _log.debug("%s is not kept: %s", place, problem)
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what was written long ago, finished or, by a killed command, not."""
+    for file in folder.glob("*"):
+        try:
+            if file.suffix in (".json", ".part") and time.time() - file.stat().st_mtime > KEPT:
+                file.unlink()
+        except FileNotFoundError:
+            pass  # another command removed it
 
 
 def list_folder(root: Path) -> tuple[str, float]:

@@ -223,6 +223,17 @@ def test_nothing_but_the_content_is_left_behind(folder: Path, kept: Kept, cache:
     assert place.suffix == ".json" and stat.S_IMODE(place.stat().st_mode) == 0o600
 
 
+def test_what_was_kept_for_an_environment_of_long_ago_goes(folder: Path, kept: Kept, cache: Path) -> None:
+    put(cache / "0123456789abcdef.json", "{}")
+    put(cache / "0123456789abcdefxyz.part", "{")  # of a command that was killed
+    put(cache / "notes.txt", "not ours")
+    recent = cache / "fedcba9876543210.json"
+    recent.write_text("{}", encoding="utf-8")
+    kept.build(folder)
+    names = {file.name for file in cache.iterdir()}
+    assert names >= {"notes.txt", recent.name} and len(names) == 3
+
+
 class Listed:
     """A `TaskManager` that keeps its tables; and how many it wrote itself."""
 
