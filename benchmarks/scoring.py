@@ -262,8 +262,10 @@ def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) 
         for peer in PEERS:
             if getattr(options, f"{peer}_python"):
                 asked = bench.peer(peer, piece)
-                more = {"start": asked["start_seconds"], "versions": asked["versions"], "difference": difference(trie, asked)}
-                row[peer] = {"seconds": asked["seconds"]} | more
+                row[peer] = {
+                    **{"seconds": asked["seconds"], "start": asked["start_seconds"], "versions": asked["versions"]},
+                    "difference": difference(trie, asked),
+                }
         found.append(row)
     rate = bench.run("rate")
     speed = sum(row["tokens"] for row in found) / sum(row["trie"] for row in found)
