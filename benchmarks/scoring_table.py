@@ -49,6 +49,13 @@ def task_table(task: dict[str, Any], unshared: dict[str, Any], command: dict[str
         f"| (b) plain forward, as many pairs | {total['plain']:.1f} | {total['tokens'] / total['plain']:.0f} "
         f"| {total['plain'] / total['trie']:.2f} (the trie takes {median(plain):.2f} of it, {spread(plain)}) | |",
     ]
+    if "at_once" in task:
+        whole = task["at_once"]
+        lines.insert(
+            -2,
+            f"| trie, all at once, {whole['tokens']} distinct | {whole['trie']:.1f} "
+            f"| {whole['tokens'] / whole['trie']:.0f} | hf's sum takes {total['hf'] / whole['trie']:.2f} of it | |",
+        )
     for name, (called, package) in PEERS.items():
         if name in first:
             runs = [piece[name] for piece in pieces]
