@@ -194,6 +194,7 @@ def main() -> None:
         "machine": machine(options, options.shape),
         "arguments": told(options),
         "question_tokens": QUESTION_TOKENS,
+        "growth_batch": GROWTH_BATCH,
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
