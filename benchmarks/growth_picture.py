@@ -1,6 +1,6 @@
 """The picture of how much faster the trie is, from the figures that benchmarks/scoring.py wrote.
 
-python benchmarks/growth_picture.py benchmarks/scoring.json docs/growth.svg
+python benchmarks/growth_picture.py benchmarks/growth.json docs/growth.svg
 """
 
 from __future__ import annotations

@@ -53,3 +53,30 @@ def test_scoring_writes_its_figures_and_their_table(small_data: Path, small_toke
     for row in ("| (a) hf, batches of ", "| (b) plain forward", "| nothing shared, 3 requests"):
         assert any(line.startswith(row) for line in lines), row
     assert any(line.startswith("Measured matrix rate") for line in lines)
+
+
+def test_the_tables_and_the_picture_show_the_figures_that_were_kept() -> None:
+    folder = REPOSITORY / "benchmarks"
+    text, picture = (folder / "README.md").read_text("utf-8"), (REPOSITORY / "docs" / "growth.svg").read_text("utf-8")
+    rows = json.loads((folder / "growth.json").read_text("utf-8"))["growth"]
+    ratios = {(row["prefix"], row["questions"]): f"{row['hf'] / row['trie']:.1f}" for row in rows}
+    for row in rows:
+        prefix, questions = row["prefix"], row["questions"]
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| {prefix} | {questions} |"))
+        cells = line.split(" | ")
+        assert cells[2:4] == [f"{row['trie']:.2f}", f"{row['trie'] / row['plain']:.2f}"]
+        assert cells[5] == ratios[prefix, questions]
+    most = max(questions for _, questions in ratios)
+    assert all(f">{ratio}<" in picture for (_, questions), ratio in ratios.items() if questions == most)
+
+    task = json.loads((folder / "scoring.json").read_text("utf-8"))["task"]
+    total = {name: sum(piece[name] for piece in task["pieces"]) for name in ("hf", "trie")}
+    assert sum(piece["questions"] for piece in task["pieces"]) == 1346
+    assert f"**{total['hf'] / total['trie']:.2f}**" in text
+    assert f"**{total['hf'] / task['at_once']['trie']:.2f}**" in text
+    for readme in ("README.md", "README.zh-CN.md"):
+        shown = (REPOSITORY / readme).read_text("utf-8")
+        assert f"{total['hf'] / task['at_once']['trie']:.1f} " in shown and "docs/growth.svg" in shown
+        for peer in ("vllm", "llama_cpp"):
+            asked = sum(piece[peer]["seconds"] for piece in task["pieces"]) / total["trie"]
+            assert f"| {asked:.1f} " in shown, (readme, peer)
