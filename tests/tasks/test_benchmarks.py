@@ -74,9 +74,9 @@ def test_the_tables_and_the_picture_show_the_figures_that_were_kept() -> None:
     assert sum(piece["questions"] for piece in task["pieces"]) == 1346
     assert f"**{total['hf'] / total['trie']:.2f}**" in text
     assert f"**{total['hf'] / task['at_once']['trie']:.2f}**" in text
-    for readme in ("README.md", "README.zh-CN.md"):
+    for readme, times in (("README.md", "times"), ("README.zh-CN.md", "倍")):
         shown = (REPOSITORY / readme).read_text("utf-8")
-        assert f"{total['hf'] / task['at_once']['trie']:.1f} " in shown and "docs/growth.svg" in shown
+        assert f"| {total['hf'] / task['at_once']['trie']:.1f} {times}" in shown and "docs/growth.svg" in shown
         for peer in ("vllm", "llama_cpp"):
             asked = sum(piece[peer]["seconds"] for piece in task["pieces"]) / total["trie"]
-            assert f"| {asked:.1f} " in shown, (readme, peer)
+            assert f"| {asked:.1f} {times}" in shown, (readme, peer)
