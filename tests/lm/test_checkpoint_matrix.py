@@ -64,7 +64,9 @@ def test_one_device(checkpoints: Path, alone: Scores, record_property: Callable[
         expected = torch.tensor(plainly(checkpoints / model / "safetensors"))
         for weights in WEIGHTS:
             found = torch.tensor([alone[f"{model} / {form} / {weights}"] for form in FORMS])
-            assert torch.equal(found, found[:1].expand_as(found)), f"{model}, {weights}: forms of file differ"
+            # Where a file puts the weights in memory decides how the CPU adds up, and that is all that may differ.
+            rounding = 1e-5 if weights == "float32" else MEAN_DISTANCE[weights]
+            assert (found - found[0]).abs().max() <= rounding, f"{model}, {weights}: forms of file differ"
             distances[weights].append((found[0] - expected).abs())
     for weights, parts in distances.items():
         mean, most = float(torch.cat(parts).mean()), float(torch.cat(parts).max())

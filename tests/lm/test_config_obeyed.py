@@ -65,7 +65,8 @@ def test_what_was_saved_quantized_reads_back(
     for name in ("tokenizer.model", "tokenizer_config.json"):
         shutil.copy(folder / name, tmp_path / "saved")
     again = BaichuanLM(str(tmp_path / "saved"), device="cpu")
-    assert score(again, instance) == score(lm, instance)
+    # Where the weights lie in memory decides how the CPU adds up.
+    assert score(again, instance) == pytest.approx(score(lm, instance), abs=1e-5)
     assert again.get_model_info()["baichuan"]["quantization"] == lm.get_model_info()["baichuan"]["quantization"]
 
 
@@ -96,7 +97,7 @@ def test_what_changes_nothing_is_in_the_results(write_checkpoint: Write, instanc
     (folder / "config.json").write_text(json.dumps({**config, **scaling}))
     lm = BaichuanLM(str(folder), device="cpu")
     assert lm.get_model_info()["baichuan"]["ignored_config"] == scaling
-    assert score(lm, instance) == score(plain, instance)
+    assert score(lm, instance) == pytest.approx(score(plain, instance), abs=1e-5)
 
 
 @pytest.mark.parametrize("text", ["true", "True", "false"])
