@@ -68,6 +68,7 @@ def write_gguf(folder: Path, path: Path) -> None:
                     raise SystemExit(f"{file}: {name} is {tensor.dtype}; llama.cpp is measured in float32 only.")
                 if ".q_proj." in name or ".k_proj." in name:
                     # transformers turns the halves of a head against each other, llama.cpp its even and odd rows
+                    # (llama.cpp's convert_hf_to_gguf.py)
                     tensor = tensor.reshape(heads, 2, -1, tensor.shape[1]).swapaxes(1, 2).reshape(tensor.shape)
                 writer.add_tensor(gguf_name(name), np.ascontiguousarray(tensor))
     writer.write_header_to_file()

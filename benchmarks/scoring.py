@@ -266,7 +266,9 @@ def compare(bench: Bench, requests: list[Request], options: argparse.Namespace) 
             if getattr(options, f"{peer}_python"):
                 asked = bench.peer(peer, piece)
                 row[peer] = {
-                    **{"seconds": asked["seconds"], "start": asked["start_seconds"], "versions": asked["versions"]},
+                    "seconds": asked["seconds"],
+                    "start": asked["start_seconds"],
+                    "versions": asked["versions"],
                     "difference": difference(trie, asked),
                 }
         found.append(row)
