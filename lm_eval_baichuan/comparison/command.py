@@ -8,7 +8,8 @@ can stand there; published figures are known for this package's.
 exit status with --fail-outside, judged by the averages and not the categories:
   0  every average with a published figure is within sampling error of it
   1  one differs
-  3  none differs, but one is not comparable or no measurement, or there was no published figure at all
+  3  none differs, but one is not comparable or no measurement, or there was no published figure at all, or a results
+     file of a folder was cut off
 """
 
 from __future__ import annotations
@@ -71,4 +72,5 @@ def exit_status(outcome: Outcome) -> int:
     outside = [found for found in verdicts.values() if WITHIN not in found]
     if any(DIFFERS in found for found in outside):
         return OUTSIDE
-    return NOT_JUDGED if outside or not verdicts else 0
+    cut_off = any(comparison.run.cut_off for comparison in outcome.comparisons)
+    return NOT_JUDGED if outside or cut_off or not verdicts else 0

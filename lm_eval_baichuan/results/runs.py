@@ -33,6 +33,8 @@ class Run:
     """What it measured by tasks that are not this package's."""
     left_out: list[str] = field(default_factory=list)
     """What the files hold that is not compared, and why."""
+    cut_off: bool = False
+    """Whether a results file of its folder was cut off, whose figures are therefore missing or older ones."""
 
     def suites(self) -> list[Suite]:
         """The suites it has tasks of, in the order of the task folders."""
@@ -57,6 +59,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
         files, cut_off = _files_of_folder(path) if path.is_dir() else ([_read(path)], [])
         for run in _collect(path, files):
             run.left_out = [*cut_off, *run.left_out]
+            run.cut_off = bool(cut_off)
             runs.append(run)
     _name_apart(runs)
     return runs

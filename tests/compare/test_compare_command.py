@@ -122,6 +122,16 @@ def test_fail_outside_sets_the_exit_status(tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["compare", outside]) == 0
 
 
+def test_a_file_that_was_cut_off_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    within = write_results(tmp_path / "within", TASKS["ceval_5shot"])
+    newer = within.with_name("results_2099-01-02T00-00-00.1.json")
+    newer.write_bytes(within.read_bytes()[:-100])
+    assert cli.main(["compare", str(within.parent), "--fail-outside"]) == 3
+    assert cli.main(["compare", str(within.parent)]) == 0
+    newer.unlink()
+    assert cli.main(["compare", str(within.parent), "--fail-outside"]) == 0
+
+
 def test_errors_are_messages(tmp_path: Path, capsys: pytest.CaptureFixture[str], run: Path) -> None:
     assert cli.main(["compare", str(tmp_path / "nowhere")]) == 2
     assert "no such file or folder" in capsys.readouterr().err
