@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from ..baichuan.quantized import describe_quantization
 from ..errors import CacheError, OptionError
@@ -44,6 +45,8 @@ def fingerprint(lm: Any) -> dict[str, Any]:
     config = json.loads(json.dumps(model.config.to_dict(), default=str))
     return {
         "arithmetic": ARITHMETIC,
+        "torch": torch.__version__,  # a release of either has changed answers without a word
+        "transformers": transformers.__version__,
         "weights": weights_digest(model, lm.pretrained),
         "adapter": _adapter(model),
         "dtype": str(getattr(model, "dtype", None)).removeprefix("torch."),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CacheHook, CachingLM
@@ -102,6 +104,18 @@ def test_one_other_number_in_the_weights_stops(write_checkpoint: Write, ask: Ask
         next(other.model.parameters())[3, 5] += 0.5
     with pytest.raises(CacheError, match="weights was '[0-9a-f]{16}', is '[0-9a-f]{16}'"):
         ask(other)
+
+
+@pytest.mark.parametrize("library", [torch, transformers], ids=["torch", "transformers"])
+def test_another_release_of_a_library_stops(
+    write_checkpoint: Write, ask: Ask, monkeypatch: pytest.MonkeyPatch, library: ModuleType
+) -> None:
+    folder = write_checkpoint()
+    ask(baichuan(folder))
+    again, release = baichuan(folder), library.__version__
+    monkeypatch.setattr(library, "__version__", "99.0")
+    with pytest.raises(CacheError, match=f"{library.__name__} was '{re.escape(str(release))}', is '99.0'"):
+        ask(again)
 
 
 def test_the_folder_name_and_the_time_of_its_files_are_no_difference(write_checkpoint: Write, ask: Ask) -> None:
