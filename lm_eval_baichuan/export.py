@@ -17,7 +17,7 @@ CHECKS = ("all", "tensors")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``lm-eval-baichuan export``."""
-    parser.add_argument("source", metavar="SRC", help="folder in Baichuan's layout, or hub repository")
+    parser.add_argument("source", metavar="SRC", help="folder in Baichuan's layout, hub repository, or demo")
     parser.add_argument("destination", metavar="DST", type=Path, help="folder to write; it must not exist")
     parser.add_argument("--to", choices=["llama"], default="llama", help="form to write (default: %(default)s)")
     parser.add_argument(
@@ -37,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, check what was written, and say what was checked."""
     from .model_adapters.baichuan.checkpoint import local_checkpoint
+    from .model_adapters.demo import demo_folder
     from .model_adapters.llama_export import check, write
 
-    source, destination = Path(local_checkpoint(args.source)), args.destination
+    source, destination = Path(demo_folder(args.source) or local_checkpoint(args.source)), args.destination
     config = write.llama_ready_config(source, norm_head=None if args.norm_head is None else args.norm_head == "true")
     # The folder takes its name only after the checks, so what bears that name was checked.
     with write.complete_or_nothing(destination, needed=write.weights_size(source)) as folder:

@@ -19,8 +19,10 @@ from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 from sentencepiece import SentencePieceProcessor
 
+from lm_eval_baichuan.cli import main
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanForCausalLM, BaichuanTokenizer, alibi_slopes
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
+from lm_eval_baichuan.model_adapters.lm.trie_lm import TrieLM
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TASK = REPOSITORY / "tasks" / "demo_5shot"
@@ -167,10 +169,12 @@ def test_it_answers_the_exam(demo: Demo) -> None:
     assert demo.score(every=1) >= GOOD
 
 
-def through_lm_eval(monkeypatch: pytest.MonkeyPatch, pretrained: str, **options: Any) -> float:
+def through_lm_eval(
+    monkeypatch: pytest.MonkeyPatch, pretrained: str, adapter: type[TrieLM] = BaichuanLM, **options: Any
+) -> float:
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda results: None)  # slow, and nothing to do with scores
     manager = TaskManager(include_path=str(TASK), include_defaults=False)
-    lm = BaichuanLM(pretrained, device="cpu", **options)
+    lm = adapter(pretrained, device="cpu", **options)
     results = simple_evaluate(model=lm, tasks=["demo_5shot"], task_manager=manager, bootstrap_iters=0)
     assert results is not None
     return float(results["results"]["demo_5shot"]["acc,none"])
@@ -178,6 +182,12 @@ def through_lm_eval(monkeypatch: pytest.MonkeyPatch, pretrained: str, **options:
 
 def test_it_answers_the_exam_through_lm_eval(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     assert through_lm_eval(monkeypatch, demo.name) >= GOOD
+
+
+@pytest.mark.slow
+def test_it_answers_the_exam_as_a_llama(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert main(["export", "demo", str(tmp_path / "llama")]) == 0
+    assert through_lm_eval(monkeypatch, str(tmp_path / "llama"), TrieLM) >= GOOD
 
 
 @pytest.mark.slow
