@@ -70,6 +70,7 @@ def test_known_vector(real: BaichuanTokenizer) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.many
 def test_every_text_of_the_data_as_sentencepiece_does_it(
     real: BaichuanTokenizer, vocabulary: Path, data_dir: Path
 ) -> None:

@@ -61,7 +61,7 @@ QUICK = [("7b", 8), ("13b", 8), ("llama", 1)]
 
 @pytest.mark.parametrize(
     ("folder", "batch_size"),
-    [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in ALL],
+    [pytest.param(*case, marks=[] if case in QUICK else [pytest.mark.slow, pytest.mark.many]) for case in ALL],
     indirect=["folder"],
 )
 def test_generated_text_is_that_of_a_plain_loop(folder: str, batch_size: int) -> None:

@@ -105,7 +105,9 @@ WEIGHTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", WEIGHTS)
+@pytest.mark.parametrize(
+    "form", ["safetensors", *(pytest.param(form, marks=pytest.mark.many) for form in WEIGHTS if form != "safetensors")]
+)
 def test_downloaded_once_without_its_python_and_what_is_no_weight_file(
     write_checkpoint: Callable[..., str], tmp_path: Path, form: str
 ) -> None:

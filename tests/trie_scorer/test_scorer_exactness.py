@@ -112,7 +112,7 @@ def check_trie(
 
 SETTINGS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 test_any_trie = settings(SETTINGS, max_examples=20)(any_tries(check_trie))
-test_many_tries = pytest.mark.slow(settings(SETTINGS, max_examples=150)(any_tries(check_trie)))
+test_many_tries = pytest.mark.many(pytest.mark.slow(settings(SETTINGS, max_examples=150)(any_tries(check_trie))))
 
 
 def test_greedy_continuations_are_greedy() -> None:
@@ -150,7 +150,14 @@ def padded_batch(model: PreTrainedModel, requests: list[Request]) -> torch.Tenso
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [*((family, "blockwise") for family in MODELS), ("baichuan1-13b", "dense")],
+    [
+        ("baichuan2-13b", "blockwise"),
+        *(
+            pytest.param(*case, marks=pytest.mark.many)
+            for case in [*((family, "blockwise") for family in MODELS), ("baichuan1-13b", "dense")]
+            if case != ("baichuan2-13b", "blockwise")
+        ),
+    ],
 )
 def test_bfloat16_is_as_near_to_float32_as_plain_batches_are(family: str, kind: str) -> None:
     chance = random.Random(1)  # noqa: S311 - not cryptography
