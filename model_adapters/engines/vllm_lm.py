@@ -32,7 +32,7 @@ from ..hosts.vllm import dead_engine, ended_by_a_dead_engine, engine_option_name
 from ..lm.cache_fingerprint import ARITHMETIC, asked_with, files_digest
 from ..lm.chat import check_has_form
 from ..lm.embedding_rows import EmbeddingRows
-from ..lm.model_args import check_folder, check_names, check_numbers, with_dtypes
+from ..lm.model_args import check_folder, check_names, check_numbers, default_device, with_dtypes
 from ..lm.provenance import package_facts
 from ..lm.published_requests import PublishedRequests, id_list
 from ..lm.question_bar import QuestionBar
@@ -116,8 +116,7 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):  # type: ignore[valid-type]
         rows.require_all_but_added()
         dtype = options.pop("dtype")
         if dtype in (None, "auto"):
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            dtype = str(auto_dtype(device)).removeprefix("torch.")
+            dtype = str(auto_dtype(torch.device(default_device()))).removeprefix("torch.")
         dropped = (*_OWN_OPTIONS, "max_length", "max_model_len", "tokenizer", "batch_size", "trust_remote_code")
         # A prompt may fill the window, and one token more is generated, or read as the last of a continuation.
         room = length + 2
@@ -359,7 +358,7 @@ class VLLMBaichuanLM(PublishedRequests, VLLM):  # type: ignore[valid-type]
         }
         return {
             **package_facts(self.vllm.distribution),
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
+            "device": default_device(),
             "model_type": self.family.model_type,
             "dtype": self.model_args["dtype"],
             "quantization": self.model_args.get("quantization"),
