@@ -43,7 +43,7 @@ def conditions(
 
 
 def no_measurement(ties: Ties) -> Iterator[Condition]:
-    """Return that a figure is no measurement, where the labels of too many questions are exactly alike."""
+    """Return that a figure is no measurement, where the labels of too many questions are equally likely."""
     if ties.degenerate:
         yield note(joined(": ", (say("no measurement"), ties.words)), "", short=say("no measurement (ties)"))
 

@@ -15,7 +15,7 @@ def script_texts(say: Translator) -> dict[str, str]:
         "right": say("said {said}, right"),
         "wrong": say("said {said}, wrong (right: {right})"),
         "ahead": say("{factor} times as likely as the next"),
-        "tied": say("a tie: the first of equally likely labels counts"),
+        "tied": say("a tie to three digits: the tagged label counts"),
         "tagSaid": say("said"),
         "tagRight": say("right"),
         "link": say("link to this question"),

@@ -1,4 +1,4 @@
-"""Questions whose likeliest labels are exactly alike, so that not the model but the order of the labels answers."""
+"""Questions whose likeliest labels are alike, so that not the model but their order or rounding answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..languages import joined, say
+from ..model_adapters.equal_answers import equally_likely
 from .files import TaskResult
 from .samples import Answer
 
@@ -38,14 +39,14 @@ class Ties:
         if not self.questions:
             return ""
         counted = say(
-            "{questions} of {of} questions ({share:.1%}) have best labels of exactly equal log-likelihood, where the "
-            "first label counts as the answer",
+            "{questions} of {of} questions ({share:.1%}) have equally likely best labels, where their order or "
+            "rounding says which counts",
             questions=self.questions,
             of=self.of,
             share=self.share,
         )
         advice = say(
-            "so the score is mostly how often that label is right: look for equal logits (a zeroed or missing head, "
+            "so the score is mostly how often such a label is right: look for equal logits (a zeroed or missing head, "
             "a broken checkpoint)"
         )
         return joined(", ", (counted, advice)) if self.degenerate else counted
@@ -68,7 +69,7 @@ def count_ties(results: Sequence[TaskResult], logged: Mapping[str, Sequence[Answ
             tied, seen = recorded["questions"], recorded["of"]
         elif result.task in logged:
             answers = logged[result.task]
-            tied, seen = sum(answer.margin == 0 for answer in answers), len(answers)
+            tied, seen = sum(equally_likely(answer.logprobs) for answer in answers), len(answers)
         else:
             unknown += 1
             continue

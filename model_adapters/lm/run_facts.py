@@ -10,6 +10,7 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from ..equal_answers import equally_likely
 from ..trie_scorer import Certificate, joined
 from .asked_questions import AskedQuestions
 from .prompt_shortening import ShotLoss
@@ -27,7 +28,7 @@ class RunFacts:
         tokens_sent: Tokens of all requests as a plain run would send them.
         tokens_run: Tokens that the token trie ran; what several tasks share is among them once.
         tokens_by_task: The same for each task by itself.
-        ties: Per task, the documents whose best answers have exactly equal log-likelihoods.
+        ties: Per task, the documents whose best answers are equally likely within rounding.
         ranked: Per task, the documents whose answers were ranked.
         scores_verified: How far the trie and the model's own forward pass were apart, where that was looked at.
         generation_verified: The same of generating with and without the KV cache.
@@ -107,9 +108,9 @@ class RunFacts:
         return lines
 
     def count_ties(self, requests: Sequence[Instance], answers: Sequence[tuple[float, bool]]) -> list[str]:
-        """Counts documents of several answers, and those whose best answers are exactly equally likely.
+        """Counts documents of several answers, and those whose best answers are equally likely within rounding.
 
-        The first of them wins then, so a model that knows nothing at all scores the share of the first label.
+        The first of them wins then, or the one that the last bit favours: the score says nothing of the model.
 
         Args:
             requests: Instances of log-likelihoods.
@@ -126,7 +127,7 @@ class RunFacts:
             logprobs = list(by_number.values())
             if len(logprobs) > 1:
                 self.ranked[task].add(document)
-                if logprobs.count(max(logprobs)) > 1:
+                if equally_likely(logprobs):
                     self.ties[task].add(document)
         tied = sum(map(len, self.ties.values()))
         if not tied:
@@ -134,7 +135,7 @@ class RunFacts:
         asked = sum(len(self.ranked[task]) for task in self.ties)
         return [
             f"{tied} of {asked} questions ({_few(self.ties)}): "
-            "the best answers are exactly equally likely, so the first of them counts as the model's. Half-precision "
+            "the best answers are equally likely, so their order or rounding says which counts. Half-precision "
             "logits tie now and then (dtype=float32 would tell them apart); many ties mean a damaged model."
         ]
 

@@ -42,7 +42,7 @@ def test_a_model_whose_labels_are_all_alike_measures_nothing(tmp_path: Path) -> 
     lines = lines_of(path)
     assert {line.verdict for line in lines.values()} == {"no measurement"}
     assert lines["average"].ties_warning.startswith(
-        "no measurement: 10400 of 10400 questions (100.0%) have best labels"
+        "no measurement: 10400 of 10400 questions (100.0%) have equally likely"
     )
     assert exit_status(find_outcome(read_runs([path]), None, 0.95)) == 3
 
@@ -57,12 +57,12 @@ def test_a_few_are_warned_of_with_count_and_share(tmp_path: Path, capsys: pytest
     assert lines_of(path)["average"].verdict == "within sampling error"
     assert cli.main(["compare", str(path)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "C-Eval: ties: 156 of 10400 questions (1.5%) have best labels of exactly equal log-likelihood" in shown
+    assert "C-Eval: ties: 156 of 10400 questions (1.5%) have equally likely best labels" in shown
 
 
 def test_none_are_not_spoken_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["compare", str(write(tmp_path, ties(0)))]) == 0
-    assert "exactly equal" not in capsys.readouterr().out
+    assert "equally likely" not in capsys.readouterr().out
 
 
 def test_a_category_of_ties_has_its_own_verdict(tmp_path: Path) -> None:

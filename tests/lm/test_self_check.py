@@ -1,4 +1,4 @@
-"""The certificate of a run: compared before scoring, recorded, and a reason where there is none; and exact ties."""
+"""The certificate of a run: compared before scoring, recorded, and a reason where there is none; and ties."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from lm_eval.api.instance import Instance
 from lm_eval_baichuan.model_adapters.errors import CertificateError
 from lm_eval_baichuan.model_adapters.lm import self_check
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
+from lm_eval_baichuan.model_adapters.lm.run_facts import RunFacts
 from lm_eval_baichuan.model_adapters.trie_scorer import merged_attention
 
 Write = Callable[..., str]
@@ -112,7 +113,14 @@ def test_a_model_that_says_nothing_ties_everywhere(
         lm.model.lm_head.weight.zero_()
     lm.loglikelihood(ask(instance), disable_tqdm=True)
     assert facts(lm)["ties"] == {"some_task": {"questions": 6, "of": 6}}
-    assert "6 of 6 questions (some_task): the best answers are exactly equally likely" in caplog.text
+    assert "6 of 6 questions (some_task): the best answers are equally likely" in caplog.text
+
+
+@pytest.mark.parametrize(("apart", "tied"), [(0, 6), (8e-6, 6), (2e-4, 0)])
+def test_answers_that_only_rounding_tells_apart_tie(instance: Make, apart: float, tied: int) -> None:
+    requests, counted = ask(instance), RunFacts()
+    counted.count_ties(requests, [(-20 + apart * request.idx, False) for request in requests])
+    assert {task: len(documents) for task, documents in counted.ties.items()} == ({"some_task": tied} if tied else {})
 
 
 def test_questions_without_ties_are_not_counted_as_ties(

@@ -103,8 +103,11 @@ class Evaluation:
 
 
 def assert_equal(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert found["scores"] == wanted["scores"]
     assert found["facts"] == wanted["facts"]
+    assert found["scores"].keys() == wanted["scores"].keys()
+    for task, score in wanted["scores"].items():
+        if not wanted["facts"]["ties"][task]["questions"]:  # whose best answers rounding tells apart
+            assert found["scores"][task] == score, task
     assert found["answers"].keys() == wanted["answers"].keys()
     for key, logprobs in wanted["answers"].items():  # fewer requests together are added up otherwise
         assert found["answers"][key] == pytest.approx(logprobs, abs=1e-4), key
@@ -132,6 +135,7 @@ def test_a_killed_evaluation_goes_on_and_ends_as_an_undisturbed_one(
     hub()
     first = undisturbed.run()
     wanted = first["results"]
+    assert any(not facts["questions"] for facts in wanted["facts"]["ties"].values()), "no score to compare"
     assert wanted["remembered"] == 0 and sum(facts["asked"] for facts in wanted["facts"]["questions"].values()) > 5
 
     disturbed = Evaluation(storm, tmp_path / "disturbed", processes, arguments)
