@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import data_options
+from machine import llama_options
 from tqdm import tqdm
 
 BATCH_SIZES = (1, 4, 8, 16)
@@ -33,16 +33,9 @@ Row = tuple[str, list[str], str]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data_options(parser)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=768, help="a multiple of 64")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
+    llama_options(parser)
     parser.add_argument("--questions", type=int, default=40, help="a subject and way of asking")
     parser.add_argument("--sample", type=int, default=12, help="questions on which the best batch size is found")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of both in turn")
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON as well")
     return parser.parse_args()
 
 

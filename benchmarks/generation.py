@@ -14,31 +14,23 @@ import argparse
 import json
 import logging
 import time
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from any_model import build, read
-from machine import data_options, machine
+from machine import llama_options, machine
 from tqdm import tqdm
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    data_options(parser)
-    parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--width", type=int, default=768, help="a multiple of 64")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
+    llama_options(parser)
     parser.add_argument("--subject", default="professional_accounting", help="of MMLU")
     parser.add_argument("--shots", type=int, default=8)
     parser.add_argument("--questions", type=int, default=64)
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 8, 16, 32])
     parser.add_argument("--sample", type=int, default=16, help="questions on which the best batch sizes are found")
-    parser.add_argument("--repeat", type=int, default=3, help="runs of both in turn")
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON as well")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark ran on, in one line."""
+"""What a benchmark runs on: the options that say it, and the line that records it."""
 
 from __future__ import annotations
 
@@ -51,3 +51,20 @@ def data_options(parser: argparse.ArgumentParser) -> None:
     tokenizer = data / "tokenizer" / "baichuan-7b.tokenizer.model" if data else None
     parser.add_argument("--data", type=Path, default=data, required=data is None)
     parser.add_argument("--tokenizer", type=Path, default=tokenizer, required=data is None)
+
+
+def device_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --device, --dtype and --threads."""
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
+
+
+def llama_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what two models side by side on a Llama of random weights take."""
+    data_options(parser)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--width", type=int, default=768, help="a multiple of 64")
+    device_options(parser)
+    parser.add_argument("--repeat", type=int, default=3, help="runs of both in turn")
+    parser.add_argument("--out", type=Path, help="write the figures here as JSON as well")

@@ -36,7 +36,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import data_options, machine
+from machine import data_options, device_options, machine
 from scoring_run import SHAPES, WINDOW
 from scoring_table import table
 from tqdm import tqdm
@@ -56,9 +56,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data_options(parser)
     parser.add_argument("--shape", default="12x768", choices=SHAPES, help="2x64 only tries the script out")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
+    device_options(parser)
     parser.add_argument("--task", default="ceval_5shot_val")
     parser.add_argument("--own-data", action="store_true", help="DIR's questions are not the published ones")
     parser.add_argument("--limit", type=int, help="questions a subject, for a quick try")

@@ -1,4 +1,4 @@
-"""When answers of a question are equally likely, so that not the model but their order or rounding says which counts."""
+"""Answers of a question that are equally likely, so that their order or rounding says which counts, not the model."""
 
 from __future__ import annotations
 

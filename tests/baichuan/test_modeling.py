@@ -9,6 +9,7 @@ import numpy as np
 import plain_model
 import pytest
 import torch
+from golden_checkpoints import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -17,14 +18,6 @@ from transformers import AutoModelForCausalLM
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM, alibi_slopes
 from lm_eval_baichuan.model_adapters.hosts.transformers import CACHE_KEYWORD
-
-GOLDEN = [
-    "baichuan1-7b-tiny",
-    "baichuan1-13b-tiny",
-    "baichuan1-13b-tiny-5heads",
-    "baichuan2-7b-tiny",
-    "baichuan2-13b-tiny",
-]
 
 
 def load_golden(folder: Path, dtype: torch.dtype = torch.float32) -> BaichuanForCausalLM:

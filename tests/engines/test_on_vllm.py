@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from golden_checkpoints import GOLDEN
 from safetensors.torch import save_file
 
 from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanForCausalLM
@@ -23,13 +24,6 @@ from lm_eval_baichuan.model_adapters.baichuan import BaichuanConfig, BaichuanFor
 pytestmark = pytest.mark.slow
 
 Answer = Callable[..., Any]
-GOLDEN = [
-    "baichuan1-7b-tiny",
-    "baichuan1-13b-tiny",
-    "baichuan1-13b-tiny-5heads",
-    "baichuan2-7b-tiny",
-    "baichuan2-13b-tiny",
-]
 FAMILIES: dict[str, dict[str, Any]] = {
     "baichuan1-7b": {"max_position_embeddings": 64, "norm_head": False},
     "baichuan1-13b": {"model_max_length": 64, "norm_head": False, "num_attention_heads": 5, "hidden_size": 40},

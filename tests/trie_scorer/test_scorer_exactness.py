@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from golden_checkpoints import GOLDEN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -199,10 +200,7 @@ def test_alibi_in_bfloat16_loses_nothing_but_the_last_rounding(kind: Any) -> Non
     torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["baichuan1-7b-tiny", "baichuan1-13b-tiny", "baichuan1-13b-tiny-5heads", "baichuan2-7b-tiny", "baichuan2-13b-tiny"],
-)
+@pytest.mark.parametrize("name", GOLDEN)
 def test_official_outputs(golden_dir: Any, name: str) -> None:
     """Every token of the golden texts, all texts in one trie, against the official code's logits."""
     golden = load_file(golden_dir / name / "goldens.safetensors")
