@@ -86,20 +86,22 @@ WAYS = {
 }
 
 
-def build(options: argparse.Namespace) -> tuple[Any, Any]:
-    """A random Llama and a tokenizer, which only has to have a vocabulary."""
+def build(options: argparse.Namespace, family: str = "llama", **more: Any) -> tuple[Any, Any]:
+    """A random model of a family, with `more` in its configuration, and a tokenizer, for its vocabulary only."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from lm_eval_baichuan.model_adapters.baichuan import BaichuanTokenizer
 
     tokenizer = BaichuanTokenizer(str(options.tokenizer))
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=options.width, intermediate_size=8 * options.width // 3 // 64 * 64,
+    config = AutoConfig.for_model(
+        family, vocab_size=len(tokenizer), hidden_size=options.width, intermediate_size=8 * options.width // 3 // 64 * 64,
         num_hidden_layers=options.layers, num_attention_heads=options.width // 64, max_position_embeddings=4096,
+        **more,
     )  # fmt: skip
-    return LlamaForCausalLM(config).to(getattr(torch, options.dtype)).to(options.device).eval(), tokenizer
+    model = AutoModelForCausalLM.from_config(config)
+    return model.to(getattr(torch, options.dtype)).to(options.device).eval(), tokenizer
 
 
 def timed(lm: Any, requests: list[Encoded]) -> tuple[float, list[tuple[float, bool]]]:

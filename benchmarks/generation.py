@@ -2,7 +2,7 @@
 
     python benchmarks/generation.py --data DIR --tokenizer tokenizer.model       # 12 x 768 on the CPU, ten minutes
 
-A Llama of random weights answers real MMLU questions behind the same eight shots, 32 tokens each, greedily. Each side
+A Llama, or with --family another model, of random weights answers real MMLU questions behind the same eight shots, 32 tokens each, greedily. Each side
 runs at its own best batch size, found on a sample; then the two run in turn, and the median of the ratios counts. The
 trie's time includes its certificates. The texts must be equal. DIR holds mmlu/test/<subject>_test.csv; without --data
 and --tokenizer they are looked for in data/ under the folder that LM_EVAL_BAICHUAN_SHARED names.
@@ -22,9 +22,17 @@ from machine import llama_options, machine
 from tqdm import tqdm
 
 
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "window": ("mistral", {"sliding_window": 512}),
+    "states": ("qwen3_5_text", {"head_dim": 64}),  # three layers of four carry a state
+}
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     llama_options(parser)
+    parser.add_argument("--family", default="llama", choices=FAMILIES)
     parser.add_argument("--subject", default="professional_accounting", help="of MMLU")
     parser.add_argument("--shots", type=int, default=8)
     parser.add_argument("--questions", type=int, default=64)
@@ -70,7 +78,8 @@ def main() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if options.threads:
         torch.set_num_threads(options.threads)
-    model, tokenizer = build(options)
+    family, more = FAMILIES[options.family]
+    model, tokenizer = build(options, family, **more)
     requests = requests_of(options)
     lengths = [len(tokenizer.encode(request.args[0])) for request in requests]
     common: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "max_length": 4096}
@@ -98,7 +107,7 @@ def main() -> None:
     bar.close()
     ratios = sorted(slow / fast for slow, fast in zip(runs["hf"], runs["hf-trie"], strict=True))
     figures = {
-        "machine": machine(options, f"{options.layers}x{options.width} Llama"),
+        "machine": machine(options, f"{options.layers}x{options.width} {model.config.model_type}"),
         "subject": options.subject, "shots": options.shots, "questions": len(requests),
         "new_tokens": options.new_tokens, "prompt_tokens": median(lengths), "batch_sizes": best,
         "seconds_a_question": tried, "seconds": runs, "ratio": median(ratios), "ratios": ratios,

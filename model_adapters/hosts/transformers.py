@@ -10,7 +10,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel, modeling_utils
 from transformers.activations import ACT2FN
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import (
+    DummyLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionAndSlidingWindowAttentionLayer,
+    LinearAttentionLayer,
+)
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import causal_mask_function, create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
@@ -26,7 +33,12 @@ __all__ = [
     "LOADING_OPTIONS",
     "BaseModelOutputWithPast",
     "CausalLMOutputWithPast",
+    "DummyLayer",
     "DynamicLayer",
+    "DynamicSlidingWindowLayer",
+    "LinearAttentionAndFullAttentionLayer",
+    "LinearAttentionAndSlidingWindowAttentionLayer",
+    "LinearAttentionLayer",
     "attending_by",
     "attention_configs",
     "attention_name",

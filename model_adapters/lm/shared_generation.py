@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import CertificateError
+from ..errors import CertificateError, UnsupportedModelError
 from ..hosts.transformers import CACHE_KEYWORD
+from ..trie_scorer.budget import is_out_of_memory
 from ..trie_scorer.generation_certificate import STEPS, certify_generation
 from ..trie_scorer.refusals import same_rope_up_to
 from ..trie_scorer.shared_prefix import Alike, SharedPrefix, alike
@@ -66,12 +67,17 @@ class SharedGeneration:
         several = any(options.get(name) not in (None, 1) for name in ("num_beams", "num_return_sequences"))
         if self._prefix is None or several:
             return ids, options
-        moved = self._prefix.arrange(ids, options["attention_mask"])
-        if moved is None:
+        with self._in_its_precision():
+            batch = self._prefix.batch(ids, options["attention_mask"])
+        if batch is None:
             return ids, options
         self._facts.shared_prompts += len(ids)
         self._facts.shared_prompt_tokens += len(ids) * len(self._prefix)
-        return moved[0], {**options, "attention_mask": moved[1], CACHE_KEYWORD: self._prefix.cache(len(ids))}
+        return batch.ids, {**options, "attention_mask": batch.mask, CACHE_KEYWORD: batch.cache}
+
+    def _in_its_precision(self) -> torch.autocast:
+        precision = self._lm.mixed_precision_dtype
+        return torch.autocast(self._lm.device.type, dtype=precision, enabled=precision is not None)
 
     def _verified(self, group: Alike, contexts: Sequence[TokenIds]) -> SharedPrefix | None:
         """The group's beginning, once it was run and the first one's effect compared; None where nothing is shared."""
@@ -79,22 +85,32 @@ class SharedGeneration:
         whole = [context for member in group.members if len(context := contexts[member]) <= lm.max_length - STEPS]
         if len(whole) < 2:
             return None  # what is too long loses its beginning
-        prefix = SharedPrefix(lm.model, group.prefix)
-        precision = lm.mixed_precision_dtype
-        with torch.autocast(lm.device.type, dtype=precision, enabled=precision is not None):
-            only_keys_and_values = prefix.run()
-        if not only_keys_and_values:
-            self._refused = True  # windows, states: what later tokens need is not what the prefix leaves
-            return None
-        if self._check and not self._facts.generation_shares_verified:
-            whole.sort(key=len)
-            prompts = [whole[0], whole[-1]]
-            pad = lm.tokenizer.pad_token_id or 0
-            try:
-                certify_generation(lm.model, prompts, arithmetic(lm), pad, together=lm.batch_size != 1, prefix=prefix)
-            except CertificateError as error:
-                logger.warning("Generated answers share no prefix, because with one they would be others: %s", error)
+        try:
+            prefix = SharedPrefix(lm.model, group.prefix)
+            with self._in_its_precision():
+                can_go_on = prefix.run()
+            # Whether a model goes on rightly behind windows or states is seen by comparing only.
+            if not can_go_on or not (prefix.keeps_every_token or self._check):
                 self._refused = True
                 return None
-            self._facts.generation_shares_verified = True
+            if self._check and not self._facts.generation_shares_verified:
+                whole.sort(key=len)
+                prompts = [whole[0], whole[-1]]
+                pad = lm.tokenizer.pad_token_id or 0
+                certify_generation(lm.model, prompts, arithmetic(lm), pad, together=lm.batch_size != 1, prefix=prefix)
+                self._facts.generation_shares_verified = True
+        except UnsupportedModelError as error:
+            return self._refuse(str(error).removesuffix(" Use trie=False."))
+        except CertificateError as error:
+            return self._refuse(f"with one they would be others: {error}")
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            said = next(iter(str(error).splitlines()), "")
+            return self._refuse(f"this model can't go on behind one ({type(error).__name__}: {said})")
         return prefix
+
+    def _refuse(self, reason: str) -> None:
+        """From now on this model's prompts share nothing; the log says why."""
+        self._refused = True
+        logger.warning("Generated answers share no prefix, because %s", reason)

@@ -53,10 +53,10 @@ def certify_generation(
     """
     settings = GenerationConfig(
         max_new_tokens=STEPS,
+        min_new_tokens=STEPS,  # also where an answer ends sooner: an eos_token_id of None is the model's own
         do_sample=False,
         use_cache=True,
         pad_token_id=pad_token_id,
-        eos_token_id=None,
         output_logits=True,
         return_dict_in_generate=True,
     )
@@ -65,9 +65,9 @@ def certify_generation(
     for group in groups:
         ids, mask = _left_padded([prompts[i] for i in group], pad_token_id, input_device(model))
         real, cache = mask, {}
-        if prefix is not None and (arranged := prefix.arrange(ids, mask)) is not None:
-            ids, real = arranged
-            cache = {CACHE_KEYWORD: prefix.cache(len(ids))}
+        if prefix is not None and (batch := prefix.batch(ids, mask)) is not None:
+            ids, real = batch.ids, batch.mask
+            cache = {CACHE_KEYWORD: batch.cache}
         output = model.generate(input_ids=ids, attention_mask=real, generation_config=settings, **cache)
         cached = torch.stack(output.logits, dim=1).float().log_softmax(-1)  # [prompts, steps, vocabulary]
         for row, number in enumerate(group):

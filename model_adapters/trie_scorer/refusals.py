@@ -26,6 +26,19 @@ def plain_model(model: nn.Module) -> PreTrainedModel:
     Raises:
         UnsupportedModelError: The trie cannot run it; why, and the way round.
     """
+    plain = without_wrapper(model)
+    reason = next(_reasons(plain), None)
+    if reason:
+        raise UnsupportedModelError(f"{type(plain).__name__} {reason}. Use trie=False.")
+    return plain
+
+
+def without_wrapper(model: nn.Module) -> PreTrainedModel:
+    """The transformers model inside peft's wrapper, with its adapters in place, whether the trie can run it or not.
+
+    Raises:
+        UnsupportedModelError: There is none, or its adapter puts tokens before every request.
+    """
     wrapped: Any = model
     if hasattr(wrapped, "get_base_model"):
         if wrapped.active_peft_config.is_prompt_learning:
@@ -35,9 +48,6 @@ def plain_model(model: nn.Module) -> PreTrainedModel:
         model = wrapped.get_base_model()
     if not isinstance(model, PreTrainedModel):
         raise UnsupportedModelError(f"Expected a transformers model, found {type(model).__name__}. Use trie=False.")
-    reason = next(_reasons(model), None)
-    if reason:
-        raise UnsupportedModelError(f"{type(model).__name__} {reason}. Use trie=False.")
     return model
 
 

@@ -1,7 +1,8 @@
 """Prompts that begin alike, as few-shot prompts do, and their common beginning run once before text is generated.
 
-A batch stands as `[prefix | padding | rest]` instead of `[padding | prefix | rest]`: so the keys and values of the
-prefix are the same in every row, and every width stays what it was.
+Where every layer keeps the keys and values of every token, a batch stands as `[prefix | padding | rest]` instead of
+`[padding | prefix | rest]`: so the keys and values of the prefix are the same in every row, and every width stays what
+it was. Where layers keep windows or states, the rest of each row is run by itself, and the rows are joined afterwards.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +20,8 @@ from transformers import DynamicCache
 
 from ..hosts.accelerate import input_device
 from ..hosts.transformers import CACHE_KEYWORD, DynamicLayer
-from .refusals import decoder_of, plain_model
+from .joined_cache import join, joinable
+from .refusals import decoder_of, without_wrapper
 from .roomy_cache import RoomyLayer
 from .trie.build import TokenIds, common_prefix
 
@@ -126,6 +129,20 @@ def _may_share(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
     return min(common_prefix(one, other), max(0, min(len(one), len(other)) - 1))
 
 
+class Batch(NamedTuple):
+    """A batch behind a common beginning, as `generate` takes it.
+
+    Attributes:
+        ids: Token ids, `[batch, tokens]`.
+        mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+        cache: What the model keeps of the first tokens.
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    cache: Any
+
+
 class SharedPrefix:
     """A common beginning, and what a model keeps of it.
 
@@ -135,8 +152,13 @@ class SharedPrefix:
     """
 
     def __init__(self, model: Any, prefix: TokenIds) -> None:
-        """Runs nothing yet."""
-        self._model = plain_model(model)
+        """Runs nothing yet.
+
+        Raises:
+            UnsupportedModelError: There is no model inside that could run it.
+        """
+        self._decoder = decoder_of(without_wrapper(model))
+        self._device = input_device(without_wrapper(model))
         self._prefix = torch.as_tensor(np.asarray(prefix, dtype=np.int64))
         self._cache: Any = None
 
@@ -172,14 +194,57 @@ class SharedPrefix:
         """Runs the prefix, unless that was done.
 
         Returns:
-            Whether what the model keeps of it is keys and values of every token in every layer, and nothing else: only
-            those stay right when padding follows.
+            Whether a batch can go on behind what the model keeps of it.
         """
         if self._cache is None:
-            ids = self._prefix[None].to(input_device(self._model))
             with torch.inference_mode():
-                self._cache = decoder_of(self._model)(input_ids=ids, use_cache=True)[CACHE_KEYWORD]
+                self._cache = self._after(None, self._prefix[None])
+        return self.keeps_every_token or joinable(self._cache)
+
+    @property
+    def keeps_every_token(self) -> bool:
+        """Whether the model keeps keys and values of every token in every layer, and nothing else.
+
+        Only those stay right when padding follows.
+        """
         return type(self._cache) is DynamicCache and all(type(layer) is DynamicLayer for layer in self._cache.layers)
+
+    def batch(self, ids: torch.Tensor, mask: torch.Tensor) -> Batch | None:
+        """Puts a batch behind the common beginning.
+
+        Args:
+            ids: Token ids, padded from the left, `[batch, tokens]`.
+            mask: 1 for tokens, 0 for padding, `[batch, tokens]`.
+
+        Returns:
+            The same batch; None where a row begins otherwise, or has nothing after the beginning.
+        """
+        arranged = self.arrange(ids, mask)
+        if arranged is None or not self.run():
+            return None
+        if self.keeps_every_token:
+            return Batch(*arranged, self.cache(len(ids)))
+        return Batch(ids, mask, self._joined(ids, mask))
+
+    @torch.no_grad()
+    def _joined(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        """What the model keeps of a batch before its last tokens; rows of one length are run together."""
+        caches, tokens = [], []
+        rows = [row[kept == 1] for row, kept in zip(ids, mask, strict=True)]
+        for length, alike_long in groupby(rows, key=len):
+            together = torch.stack(list(alike_long))
+            cache = join([self._cache] * len(together), [len(self)] * len(together))
+            if length - 1 > len(self):
+                self._after(cache, together[:, len(self) : -1])
+            caches.append(cache)
+            tokens.append(length - 1)
+        return join(caches, tokens)
+
+    def _after(self, cache: Any, ids: torch.Tensor) -> Any:
+        """Runs tokens, `[rows, tokens]`, behind those of a cache; returns what is kept of all."""
+        options = {} if cache is None else {CACHE_KEYWORD: cache}
+        output = self._decoder(input_ids=ids.to(self._device), use_cache=True, **options)
+        return getattr(output, CACHE_KEYWORD, None)
 
     def cache(self, rows: int) -> Any:
         """The prefix's keys and values for each row of a batch, which may be added to and stay as they are here."""

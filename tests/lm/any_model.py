@@ -58,10 +58,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": ("gpt_oss", {**_GROUPED, "sliding_window": WINDOW, "num_local_experts": 4, "num_experts_per_tok": 2}),
 }
 
+# The same for models whose layers carry states: no trie, but generated answers may share what is before them.
+STATEFUL: dict[str, tuple[str, dict[str, Any]]] = {
+    "lfm2": ("lfm2", {**_GROUPED, "layer_types": ["conv", "full_attention"]}),
+    "qwen3_5": (
+        "qwen3_5_text",
+        {**_GROUPED, "layer_types": ["linear_attention", "full_attention"], "linear_num_value_heads": 4}
+        | {"linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_value_head_dim": 8},
+    ),
+    "falcon_h1": ("falcon_h1", {**_GROUPED, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8}),
+    "mamba": ("mamba", {"vocab_size": PIECES, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 1}),
+}
+
 
 def tiny_model(family: str) -> PreTrainedModel:
-    """A random float32 model of one of FAMILIES."""
-    model_type, options = FAMILIES[family]
+    """A random float32 model of one of FAMILIES or STATEFUL."""
+    model_type, options = (FAMILIES | STATEFUL)[family]
     torch.manual_seed(5)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(AutoConfig.for_model(model_type, **options))
     if getattr(model.config, "attn_logit_softcapping", None):

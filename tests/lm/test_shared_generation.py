@@ -12,6 +12,7 @@ from any_model import tiny_model
 from families import FAMILIES
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
+from peft import PromptTuningConfig, get_peft_model
 from small_tokenizers import byte_level
 
 from lm_eval_baichuan.model_adapters.lm.baichuan_lm import BaichuanLM
@@ -56,16 +57,61 @@ def test_any_model_answers_as_hf_does_whether_it_shares_or_not(family: str) -> N
     lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4)
     found = lm.generate_until(requests(), disable_tqdm=True)
     assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4).generate_until(requests())
-    windows = family in ("mistral with a window", "gemma3")
-    assert shared(lm)["prompts"] == (0 if windows else 15)
+    assert (shared(lm)["prompts"], shared(lm)["verified"]) == (15, True)
 
 
-@pytest.mark.parametrize("family", ["mistral with a window", "gemma3"])
-def test_windows_are_known_before_any_answer_is_compared(family: str) -> None:
-    lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4, self_check=False)
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("family", ["lfm2", "qwen3_5", "falcon_h1"])
+def test_states_go_on_behind_the_beginning(family: str, batch_size: int) -> None:
+    lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=batch_size)
     found = lm.generate_until(requests(), disable_tqdm=True)
-    assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=4).generate_until(requests())
+    assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
+    assert (shared(lm)["prompts"], shared(lm)["verified"]) == (15, True)
+
+
+@pytest.mark.parametrize("family", ["mistral with a window", "gemma3", "lfm2"])
+def test_windows_and_states_go_on_only_where_answers_are_compared(family: str) -> None:
+    lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=1, self_check=False)
+    found = lm.generate_until(requests(), disable_tqdm=True)
+    assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
     assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+
+
+@pytest.mark.parametrize("self_check", [True, False])
+def test_a_model_that_is_all_state_answers_as_hf_does(self_check: bool) -> None:
+    lm = TrieLM(tiny_model("mamba"), tokenizer=byte_level(300), batch_size=1, self_check=self_check)
+    found = lm.generate_until(requests(), disable_tqdm=True)
+    assert found == HFLM(tiny_model("mamba"), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
+    assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+
+
+def test_an_adapter_that_puts_tokens_before_prompts_answers_as_hf_does(caplog: pytest.LogCaptureFixture) -> None:
+    def adapted() -> Any:
+        torch.manual_seed(1)
+        return get_peft_model(
+            tiny_model("llama"), PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4)
+        ).eval()
+
+    lm = TrieLM(adapted(), tokenizer=byte_level(300), batch_size=1, self_check=False)
+    assert lm.generate_until(requests(), disable_tqdm=True) == HFLM(
+        adapted(), tokenizer=byte_level(300), batch_size=1
+    ).generate_until(requests())
+    assert shared(lm)["prompts"] == 0
+    assert "share no prefix, because Prompt-learning adapters put virtual tokens before every request." in caplog.text
+
+
+def test_a_model_that_cannot_go_on_answers_as_hf_does(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stopped(*_args: Any) -> Any:
+        raise ValueError("one token at a time\nplease")
+
+    monkeypatch.setattr(SharedPrefix, "batch", stopped)
+    lm = TrieLM(tiny_model("llama"), tokenizer=byte_level(300), batch_size=1)
+    found = lm.generate_until(requests(), disable_tqdm=True)
+    assert found == HFLM(tiny_model("llama"), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
+    assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+    assert "this model can't go on behind one (ValueError: one token at a time)" in caplog.text
 
 
 def test_frequencies_that_go_by_a_prompts_length_are_not_shared() -> None:

@@ -32,6 +32,17 @@ def test_every_family_generates_with_the_cache_what_it_computes_without(
     assert certificate.largest_difference < certificate.bound / 10
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "left-padded"])
+def test_answers_that_end_at_once_are_compared_as_far_as_others(prompts: list[list[int]], together: bool) -> None:
+    model = tiny_model("llama-grouped")
+    with torch.no_grad():
+        ends = [int(model(torch.tensor([prompt])).logits[0, -1].argmax()) for prompt in prompts]
+    model.generation_config.eos_token_id = ends
+    certificate = certify_generation(model, prompts, torch.float32, 0, together=together)
+    assert certificate.requests == 8
+    assert certificate.largest_difference < certificate.bound / 10
+
+
 def forget_the_past(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(DynamicCache, "update", lambda _self, key, value, *_args, **_kwargs: (key, value))
     monkeypatch.setattr(DynamicCache, "get_seq_length", lambda *_args, **_kwargs: 0)
