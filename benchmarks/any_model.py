@@ -96,8 +96,10 @@ def build(options: argparse.Namespace, family: str = "llama", **more: Any) -> tu
     tokenizer = BaichuanTokenizer(str(options.tokenizer))
     torch.manual_seed(0)
     config = AutoConfig.for_model(
-        family, vocab_size=len(tokenizer), hidden_size=options.width, intermediate_size=8 * options.width // 3 // 64 * 64,
-        num_hidden_layers=options.layers, num_attention_heads=options.width // 64, max_position_embeddings=4096,
+        family, vocab_size=len(tokenizer),
+        hidden_size=options.width, intermediate_size=8 * options.width // 3 // 64 * 64,
+        num_hidden_layers=options.layers, num_attention_heads=options.width // 64,
+        num_key_value_heads=options.width // 64, max_position_embeddings=4096,
         **more,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config)

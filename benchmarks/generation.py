@@ -2,10 +2,11 @@
 
     python benchmarks/generation.py --data DIR --tokenizer tokenizer.model       # 12 x 768 on the CPU, ten minutes
 
-A Llama, or with --family another model, of random weights answers real MMLU questions behind the same eight shots, 32 tokens each, greedily. Each side
-runs at its own best batch size, found on a sample; then the two run in turn, and the median of the ratios counts. The
-trie's time includes its certificates. The texts must be equal. DIR holds mmlu/test/<subject>_test.csv; without --data
-and --tokenizer they are looked for in data/ under the folder that LM_EVAL_BAICHUAN_SHARED names.
+A Llama of random weights, or with --family another model, answers real MMLU questions behind the same eight shots, 32
+tokens each, greedily. Each side runs at its own best batch size, found on a sample; then the two run in turn, and the
+median of the ratios counts. The trie's time includes its certificates. The texts must be equal. DIR holds
+mmlu/test/<subject>_test.csv; without --data and --tokenizer they are looked for in data/ under the folder that
+LM_EVAL_BAICHUAN_SHARED names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from typing import Any
 from any_model import build, read
 from machine import llama_options, machine
 from tqdm import tqdm
-
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
