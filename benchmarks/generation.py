@@ -83,7 +83,7 @@ def main() -> None:
     requests = requests_of(options)
     lengths = [len(tokenizer.encode(request.args[0])) for request in requests]
     common: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "max_length": 4096}
-    sides: dict[str, Any] = {"hf": HFLM, "hf-trie": lambda **more: TrieLM(trie=True, **more)}
+    sides: dict[str, Any] = {"hf": HFLM, "hf-trie": TrieLM}
     bar = tqdm(total=len(sides) * (len(options.batch_sizes) + options.repeat), desc="measurements", unit="run")
     tried: dict[str, dict[int, float]] = {side: {} for side in sides}
     for side, make in sides.items():

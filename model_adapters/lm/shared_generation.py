@@ -81,33 +81,37 @@ class SharedGeneration:
 
     def _verified(self, group: Alike, contexts: Sequence[TokenIds]) -> SharedPrefix | None:
         """The group's beginning, once it was run and the first one's effect compared; None where nothing is shared."""
-        lm = self._lm
-        whole = [context for member in group.members if len(context := contexts[member]) <= lm.max_length - STEPS]
+        most = self._lm.max_length - STEPS
+        whole = [context for member in group.members if len(context := contexts[member]) <= most]
         if len(whole) < 2:
             return None  # what is too long loses its beginning
         try:
-            prefix = SharedPrefix(lm.model, group.prefix)
-            with self._in_its_precision():
-                can_go_on = prefix.run()
-            # Whether a model goes on rightly behind windows or states is seen by comparing only.
-            if not can_go_on or not (prefix.keeps_every_token or self._check):
-                self._refused = True
-                return None
-            if self._check and not self._facts.generation_shares_verified:
-                whole.sort(key=len)
-                prompts = [whole[0], whole[-1]]
-                pad = lm.tokenizer.pad_token_id or 0
-                certify_generation(lm.model, prompts, arithmetic(lm), pad, together=lm.batch_size != 1, prefix=prefix)
-                self._facts.generation_shares_verified = True
+            return self._run(group.prefix, sorted(whole, key=len))
         except UnsupportedModelError as error:
-            return self._refuse(str(error).removesuffix(" Use trie=False."))
+            self._refuse(str(error).removesuffix(" Use trie=False."))
         except CertificateError as error:
-            return self._refuse(f"with one they would be others: {error}")
+            self._refuse(f"with one they would be others: {error}")
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             said = next(iter(str(error).splitlines()), "")
-            return self._refuse(f"this model can't go on behind one ({type(error).__name__}: {said})")
+            self._refuse(f"this model can't go on behind one ({type(error).__name__}: {said})")
+        return None
+
+    def _run(self, start: TokenIds, prompts: Sequence[TokenIds]) -> SharedPrefix | None:
+        """Runs a beginning of prompts, given from the shortest to the longest; raises where they can't share it."""
+        lm = self._lm
+        prefix = SharedPrefix(lm.model, start)
+        with self._in_its_precision():
+            can_go_on = prefix.run()
+        # Whether a model goes on rightly behind windows or states is seen by comparing only.
+        if not can_go_on or not (prefix.keeps_every_token or self._check):
+            self._refused = True
+            return None
+        if self._check and not self._facts.generation_shares_verified:
+            ends, pad = [prompts[0], prompts[-1]], lm.tokenizer.pad_token_id or 0
+            certify_generation(lm.model, ends, arithmetic(lm), pad, together=lm.batch_size != 1, prefix=prefix)
+            self._facts.generation_shares_verified = True
         return prefix
 
     def _refuse(self, reason: str) -> None:

@@ -69,6 +69,15 @@ def test_the_tables_and_the_picture_show_the_figures_that_were_kept() -> None:
     most = max(questions for _, questions in ratios)
     assert all(f">{ratio}<" in picture for (_, questions), ratio in ratios.items() if questions == most)
 
+    for name in ("generation", "generation_window", "generation_states"):
+        generated = json.loads((folder / f"{name}.json").read_text("utf-8"))
+        assert generated["equal"] == generated["questions"] == 64
+        assert f"{generated['ratio']:.2f} times" in text.replace("\n", " ")
+        for seconds in generated["seconds"].values():
+            assert f"{seconds[0]:.1f}" in text
+        for readme in ("README.md", "README.zh-CN.md"):
+            assert f"{generated['ratio']:.1f}" in (REPOSITORY / readme).read_text("utf-8")
+
     task = json.loads((folder / "scoring.json").read_text("utf-8"))["task"]
     total = {name: sum(piece[name] for piece in task["pieces"]) for name in ("hf", "trie")}
     assert sum(piece["questions"] for piece in task["pieces"]) == 1346
