@@ -13,6 +13,10 @@ from own_deprecations import pytest_runtest_call, pytest_runtest_setup  # noqa: 
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# Before torch is imported: threads of several workers on the same cores wait for each other longer than they work.
+if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give the run a folder of caches of its own, which its processes share, and examples the time they take."""

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, modeling_utils
+from transformers import PreTrainedConfig, PreTrainedModel, cache_utils, modeling_utils
 from transformers.activations import ACT2FN
 from transformers.cache_utils import (
-    DummyLayer,
     DynamicLayer,
     DynamicSlidingWindowLayer,
     LinearAttentionAndFullAttentionLayer,
@@ -55,6 +54,10 @@ __all__ = [
 
 CACHE_KEYWORD = "cache" if "cache" in inspect.signature(create_causal_mask).parameters else "past_key_values"
 """How models, masks and outputs name the KV cache: ``cache`` since 5.24, ``past_key_values`` before."""
+
+
+DummyLayer: type | None = getattr(cache_utils, "DummyLayer", None)
+"""What a cache has for a layer that keeps nothing, in releases that name it."""
 
 
 LOADING_OPTIONS = frozenset(inspect.signature(PreTrainedModel.from_pretrained).parameters) - {
@@ -196,6 +199,15 @@ LEANS = (
         "transformers.cache_utils:DynamicLayer.update",
         "trie_scorer.roomy_cache adds tokens in its place",
         ("key_states", "value_states"),
+    ),
+    *(
+        Lean(f"transformers.cache_utils:{kind.__name__}", "trie_scorer.joined_cache joins what its rows keep")
+        for kind in (
+            DynamicSlidingWindowLayer,
+            LinearAttentionLayer,
+            LinearAttentionAndFullAttentionLayer,
+            LinearAttentionAndSlidingWindowAttentionLayer,
+        )
     ),
     Lean(
         "transformers.integrations.sdpa_attention:sdpa_attention_forward",

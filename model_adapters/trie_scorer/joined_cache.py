@@ -24,7 +24,7 @@ from ..hosts.transformers import (
 )
 
 _KNOWN = (
-    DummyLayer,
+    *([] if DummyLayer is None else [DummyLayer]),
     DynamicLayer,
     DynamicSlidingWindowLayer,
     LinearAttentionLayer,

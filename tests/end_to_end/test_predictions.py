@@ -83,9 +83,15 @@ class PlainLoop:
 
 def check(results: dict[str, Any], task: str, expected: list[int], answers: list[str]) -> None:
     samples = sorted(results["samples"][task], key=lambda sample: sample["doc_id"])
-    predictions = [max(range(4), key=lambda i: sample["filtered_resps"][i][0]) for sample in samples]
-    assert predictions == expected
-    accuracy = sum(LETTERS[p] == answer for p, answer in zip(expected, answers, strict=True)) / len(answers)
+    predictions = []
+    for sample, label in zip(samples, expected, strict=True):
+        logprobs = [response[0] for response in sample["filtered_resps"]]
+        predictions.append(logprobs.index(max(logprobs)))
+        assert logprobs[label] > max(logprobs) - 1e-4, sample["doc_id"]  # what rounding tells apart is a tie
+    assert (
+        sum(prediction != label for prediction, label in zip(predictions, expected, strict=True)) <= len(answers) / 500
+    )
+    accuracy = sum(LETTERS[p] == answer for p, answer in zip(predictions, answers, strict=True)) / len(answers)
     assert results["results"][task]["acc,none"] == pytest.approx(accuracy)
 
 

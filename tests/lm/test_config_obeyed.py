@@ -129,7 +129,8 @@ def test_options_that_are_not_obeyed_are_refused(write_checkpoint: Write, option
 def test_a_subfolder_is_found(write_checkpoint: Write, instance: Make) -> None:
     folder = Path(write_checkpoint())
     expected = score(BaichuanLM(str(folder), device="cpu"), instance)
-    assert score(BaichuanLM(str(folder.parent), device="cpu", subfolder=folder.name), instance) == expected
+    found = score(BaichuanLM(str(folder.parent), device="cpu", subfolder=folder.name), instance)
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def model(kind: str) -> PreTrainedModel:

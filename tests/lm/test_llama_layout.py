@@ -121,7 +121,7 @@ def test_a_missing_shard_is_named(llama: Path) -> None:
 def test_rotary_buffers_are_accepted(llama: Path, instance: Make) -> None:
     expected = score(load(llama), instance)
     edit(llama, lambda s: s.update({"model.layers.0.self_attn.rotary_emb.inv_freq": torch.full((8,), 9.0)}))
-    assert score(load(llama), instance) == expected
+    assert score(load(llama), instance) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("stored", ["once", "twice", "head only", "names of the base model"])

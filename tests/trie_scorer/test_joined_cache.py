@@ -21,14 +21,14 @@ QUICK = (
     "llama4_text, no temperature",  # chunks
     "qwen3_next",  # states
     "lfm2",  # convolutions
-    "falcon_h1",  # states and keys in one layer
+    "zaya",  # states and keys in one layer
     "inkling_text",  # convolutions and a window in one layer
 )
 OTHERS = (
     *("afmoe", "beam", "cohere2", "cohere2_moe", "cohere_compass_text", "cwm", "doge", "exaone4", "exaone_moe"),
     *("gemma3", "gemma3_text", "gemma4_text", "granite_swa", "granitemoe_swa", "laguna", "llama4_text", "mellum"),
     *("mimo_v2_flash", "ministral", "ministral3", "mixtral", "modernbert-decoder", "olmo3", "olmo_hybrid", "phi3"),
-    *("phimoe", "qwen2", "qwen3", "qwen3_5_text", "qwen3_5_moe_text", "starcoder2", "vaultgemma", "zaya"),
+    *("phimoe", "qwen2", "qwen3", "qwen3_5_text", "qwen3_5_moe_text", "starcoder2", "vaultgemma", "falcon_h1"),
 )
 MANY = (pytest.mark.slow, pytest.mark.many)
 
