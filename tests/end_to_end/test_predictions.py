@@ -88,9 +88,6 @@ def check(results: dict[str, Any], task: str, expected: list[int], answers: list
         logprobs = [response[0] for response in sample["filtered_resps"]]
         predictions.append(logprobs.index(max(logprobs)))
         assert logprobs[label] > max(logprobs) - 1e-4, sample["doc_id"]  # what rounding tells apart is a tie
-    assert (
-        sum(prediction != label for prediction, label in zip(predictions, expected, strict=True)) <= len(answers) / 500
-    )
     accuracy = sum(LETTERS[p] == answer for p, answer in zip(predictions, answers, strict=True)) / len(answers)
     assert results["results"][task]["acc,none"] == pytest.approx(accuracy)
 
