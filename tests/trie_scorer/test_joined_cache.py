@@ -28,7 +28,7 @@ OTHERS = (
     *("afmoe", "beam", "cohere2", "cohere2_moe", "cohere_compass_text", "cwm", "doge", "exaone4", "exaone_moe"),
     *("gemma3", "gemma3_text", "gemma4_text", "granite_swa", "granitemoe_swa", "laguna", "llama4_text", "mellum"),
     *("mimo_v2_flash", "ministral", "ministral3", "mixtral", "modernbert-decoder", "olmo3", "olmo_hybrid", "phi3"),
-    *("phimoe", "qwen2", "qwen3", "qwen3_5_text", "qwen3_5_moe_text", "starcoder2", "vaultgemma", "falcon_h1"),
+    *("phimoe", "qwen2", "qwen3", "qwen3_5_text", "qwen3_5_moe_text", "starcoder2", "vaultgemma"),
 )
 MANY = (pytest.mark.slow, pytest.mark.many)
 
