@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import llama_options
+from machine import pair_options
 from tqdm import tqdm
 
 BATCH_SIZES = (1, 4, 8, 16)
@@ -33,7 +33,7 @@ Row = tuple[str, list[str], str]
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    llama_options(parser)
+    pair_options(parser)
     parser.add_argument("--questions", type=int, default=40, help="a subject and way of asking")
     parser.add_argument("--sample", type=int, default=12, help="questions on which the best batch size is found")
     return parser.parse_args()

@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 from any_model import build, read
-from machine import llama_options, machine
+from machine import machine, pair_options
 from tqdm import tqdm
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,7 +31,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    llama_options(parser)
+    pair_options(parser)
     parser.add_argument("--family", default="llama", choices=FAMILIES)
     parser.add_argument("--subject", default="professional_accounting", help="of MMLU")
     parser.add_argument("--shots", type=int, default=8)

@@ -60,8 +60,8 @@ def device_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves it to PyTorch")
 
 
-def llama_options(parser: argparse.ArgumentParser) -> None:
-    """Adds what two models side by side on a Llama of random weights take."""
+def pair_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what hf and hf-trie side by side on a model of random weights take."""
     data_options(parser)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=768, help="a multiple of 64")

@@ -9,7 +9,12 @@ ROUNDING = 1e-5
 (2e-6 at -22), and differ otherwise where a resumed run has other questions beside them."""
 
 
+def margin(logprobs: Sequence[float]) -> float:
+    """How far the best of two or more log-likelihoods, in nats, is ahead of the second."""
+    first, second = sorted(logprobs, reverse=True)[:2]
+    return first - second
+
+
 def equally_likely(logprobs: Sequence[float]) -> bool:
-    """Return whether the best two of some log-likelihoods, in nats, are as far apart as `ROUNDING` or less."""
-    best = sorted(logprobs, reverse=True)[:2]
-    return len(best) > 1 and best[0] - best[1] <= ROUNDING
+    """Return whether the best of two or more log-likelihoods, in nats, are no further apart than `ROUNDING`."""
+    return margin(logprobs) <= ROUNDING

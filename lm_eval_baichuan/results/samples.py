@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..model_adapters.equal_answers import margin
 from ..model_adapters.errors import ResultsError
 from .files import CHANGED, TaskResult
 from .sample_lines import read_lines
@@ -44,8 +45,7 @@ class Answer:
     @property
     def margin(self) -> float:
         """How far the likeliest label is ahead of the second, in nats."""
-        first, second = sorted(self.logprobs, reverse=True)[:2]
-        return first - second
+        return margin(self.logprobs)
 
     @property
     def confidence(self) -> float:

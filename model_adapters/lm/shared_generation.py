@@ -98,16 +98,19 @@ class SharedGeneration:
             self._refuse(f"this model can't go on behind one ({type(error).__name__}: {said})")
         return None
 
-    def _run(self, start: TokenIds, prompts: Sequence[TokenIds]) -> SharedPrefix | None:
+    def _run(self, start: TokenIds, prompts: Sequence[TokenIds]) -> SharedPrefix:
         """Runs a beginning of prompts, given from the shortest to the longest; raises where they can't share it."""
         lm = self._lm
         prefix = SharedPrefix(lm.model, start)
         with self._in_its_precision():
             can_go_on = prefix.run()
-        # Whether a model goes on rightly behind windows or states is seen by comparing only.
-        if not can_go_on or not (prefix.keeps_every_token or self._check):
-            self._refused = True
-            return None
+        if not can_go_on:
+            raise UnsupportedModelError("a batch can't go on behind what this model keeps of one.")
+        if not (prefix.keeps_every_token or self._check):
+            raise UnsupportedModelError(
+                "whether this model goes on rightly behind windows or states is seen by comparing only, and "
+                "self_check=false leaves that out."
+            )
         if self._check and not self._facts.generation_shares_verified:
             ends, pad = [prompts[0], prompts[-1]], lm.tokenizer.pad_token_id or 0
             certify_generation(lm.model, ends, arithmetic(lm), pad, together=lm.batch_size != 1, prefix=prefix)

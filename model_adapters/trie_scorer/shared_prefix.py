@@ -157,8 +157,8 @@ class SharedPrefix:
         Raises:
             UnsupportedModelError: There is no model inside that could run it.
         """
-        self._decoder = decoder_of(without_wrapper(model))
-        self._device = input_device(without_wrapper(model))
+        plain = without_wrapper(model)
+        self._decoder, self._device = decoder_of(plain), input_device(plain)
         self._prefix = torch.as_tensor(np.asarray(prefix, dtype=np.int64))
         self._cache: Any = None
 

@@ -70,19 +70,23 @@ def test_states_go_on_behind_the_beginning(family: str, batch_size: int) -> None
 
 
 @pytest.mark.parametrize("family", ["mistral with a window", "gemma3", "lfm2"])
-def test_windows_and_states_go_on_only_where_answers_are_compared(family: str) -> None:
+def test_windows_and_states_go_on_only_where_answers_are_compared(
+    family: str, caplog: pytest.LogCaptureFixture
+) -> None:
     lm = TrieLM(tiny_model(family), tokenizer=byte_level(300), batch_size=1, self_check=False)
     found = lm.generate_until(requests(), disable_tqdm=True)
     assert found == HFLM(tiny_model(family), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
     assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+    assert caplog.text.count("share no prefix, because whether this model goes on rightly") == 1
 
 
 @pytest.mark.parametrize("self_check", [True, False])
-def test_a_model_that_is_all_state_answers_as_hf_does(self_check: bool) -> None:
+def test_a_model_that_is_all_state_answers_as_hf_does(self_check: bool, caplog: pytest.LogCaptureFixture) -> None:
     lm = TrieLM(tiny_model("mamba"), tokenizer=byte_level(300), batch_size=1, self_check=self_check)
     found = lm.generate_until(requests(), disable_tqdm=True)
     assert found == HFLM(tiny_model("mamba"), tokenizer=byte_level(300), batch_size=1).generate_until(requests())
     assert shared(lm) == {"prompts": 0, "tokens": 0, "verified": False}
+    assert caplog.text.count("share no prefix, because a batch can't go on behind what this model keeps") == 1
 
 
 def test_an_adapter_that_puts_tokens_before_prompts_answers_as_hf_does(caplog: pytest.LogCaptureFixture) -> None:
